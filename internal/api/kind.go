@@ -1,0 +1,243 @@
+package api
+
+import (
+	"fmt"
+	"reflect"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+// Object is any API object that is stored: a pointer to a struct of k8s.io/api.
+type Object interface {
+	metav1.Object
+	runtime.Object
+}
+
+// Kind is one row of the table, with types erased. Build it with Define.
+// A nil function means the kind needs nothing there. All functions may write
+// to the new object they are given and never to the old one.
+type Kind struct {
+	GVK        schema.GroupVersionKind // served and stored version
+	Plural     string                  // resource name in paths: "pods"
+	Singular   string                  // "pod"
+	ShortNames []string
+	Categories []string
+	Namespaced bool
+
+	// Prefix is the path below /registry/ in the store, upstream's: "pods",
+	// "services/specs", "minions".
+	Prefix string
+
+	// Verbs served on the main resource; nil means all of
+	// create delete deletecollection get list patch update watch.
+	Verbs []string
+
+	// HasStatus serves the status subresource, and keeps status out of writes
+	// to the main resource.
+	HasStatus bool
+	// StatusOnCreate keeps the status a new object comes with: nodes register
+	// with theirs.
+	StatusOnCreate bool
+	// Generation counts changes of the desired state in metadata.generation.
+	Generation bool
+	// CreateOnUpdate lets PUT create an object that does not exist.
+	CreateOnUpdate bool
+	// UnconditionalUpdate lets PUT omit metadata.resourceVersion.
+	UnconditionalUpdate bool
+
+	// New makes an empty object, NewList an empty list of its list type.
+	New     func() Object
+	NewList func() runtime.Object
+	GoType  reflect.Type
+
+	// Default fills every default of the object, as the API reference gives
+	// them. Idempotent.
+	Default func(Object)
+	// PrepareCreate and PrepareUpdate reset what a client may not set on the
+	// main resource (beyond status, which HasStatus resets), PrepareStatus what
+	// it may not set through the status subresource (the caller has already put
+	// the old spec in place; labels and annotations may change there).
+	PrepareCreate func(Object)
+	PrepareUpdate func(newObj, old Object)
+	PrepareStatus func(newObj, old Object)
+	// Validate judges a new object, ValidateUpdate a change (it includes what
+	// Validate checks), ValidateStatus a change through the status subresource.
+	Validate       func(Object) field.ErrorList
+	ValidateUpdate func(newObj, old Object) field.ErrorList
+	ValidateStatus func(newObj, old Object) field.ErrorList
+	// Warnings are sent to the client as Warning headers on create and update.
+	Warnings func(Object) []string
+
+	// ClearStatus zeroes the status, CopyStatus copies it from old to new,
+	// CopySpec copies everything but status and metadata from old to new,
+	// SpecEqual compares what CopySpec copies. Derived by Define.
+	ClearStatus func(Object)
+	CopyStatus  func(newObj, old Object)
+	CopySpec    func(newObj, old Object)
+	SpecEqual   func(a, b Object) bool
+
+	// Fields gives the values of field selectors beyond metadata.name and
+	// metadata.namespace. FieldNames lists them, for refusing the others.
+	Fields     func(Object, string) string
+	FieldNames []string
+
+	// Columns and Row make the Table that kubectl prints. Row gives one cell
+	// per column.
+	Columns []metav1.TableColumnDefinition
+	Row     func(obj Object, now time.Time) []any
+
+	// Scale, where set, serves the scale subresource.
+	Scale *Scale
+
+	// GracePeriod gives the seconds a deletion waits for its kubelet: nil means
+	// deleted at once. requested is the client's wish or nil.
+	GracePeriod func(obj Object, requested *int64) int64
+}
+
+// Scale reads and writes the part of an object that the scale subresource
+// shows.
+type Scale struct {
+	Get func(Object) (spec, status int32, selector string)
+	Set func(Object, int32)
+}
+
+// Spec is a row as its author writes it, typed. See Kind for each field.
+type Spec[T Object] struct {
+	GVK                 schema.GroupVersionKind
+	Plural, Singular    string
+	ShortNames          []string
+	Categories          []string
+	Namespaced          bool
+	Prefix              string
+	Verbs               []string
+	Generation          bool
+	CreateOnUpdate      bool
+	UnconditionalUpdate bool
+	StatusOnCreate      bool
+	NoStatus            bool // the type has a Status field that is no subresource
+	List                runtime.Object
+
+	Default        func(T)
+	PrepareCreate  func(T)
+	PrepareUpdate  func(newObj, old T)
+	PrepareStatus  func(newObj, old T)
+	Validate       func(T) field.ErrorList
+	ValidateUpdate func(newObj, old T) field.ErrorList
+	ValidateStatus func(newObj, old T) field.ErrorList
+	Warnings       func(T) []string
+	Fields         map[string]func(T) string
+	Columns        []metav1.TableColumnDefinition
+	Row            func(obj T, now time.Time) []any
+	ScaleGet       func(T) (spec, status int32, selector string)
+	ScaleSet       func(T, int32)
+	GracePeriod    func(obj T, requested *int64) int64
+}
+
+// Define turns a typed row into a Kind. It panics on a row that cannot be
+// served: it runs at start and in every test.
+func Define[T Object](s Spec[T]) *Kind {
+	var zero T
+	t := reflect.TypeOf(zero).Elem()
+	lt := reflect.TypeOf(s.List).Elem()
+	k := &Kind{
+		GVK: s.GVK, Plural: s.Plural, Singular: s.Singular, ShortNames: s.ShortNames, Categories: s.Categories,
+		Namespaced: s.Namespaced, Prefix: s.Prefix, Verbs: s.Verbs, Generation: s.Generation, StatusOnCreate: s.StatusOnCreate,
+		CreateOnUpdate: s.CreateOnUpdate, UnconditionalUpdate: s.UnconditionalUpdate,
+		GoType:  reflect.TypeOf(zero),
+		New:     func() Object { return reflect.New(t).Interface().(Object) },
+		NewList: func() runtime.Object { return reflect.New(lt).Interface().(runtime.Object) },
+		Columns: s.Columns,
+	}
+	if k.Prefix == "" {
+		k.Prefix = s.Plural
+	}
+	if k.GVK.Kind == "" || k.Plural == "" || k.Singular == "" {
+		panic(fmt.Sprintf("api: row %v lacks a name", s.GVK))
+	}
+	k.deriveStatus(t, !s.NoStatus)
+	k.Default = one(s.Default)
+	k.PrepareCreate = one(s.PrepareCreate)
+	k.PrepareUpdate = two(s.PrepareUpdate)
+	k.PrepareStatus = two(s.PrepareStatus)
+	if s.Validate != nil {
+		k.Validate = func(o Object) field.ErrorList { return s.Validate(o.(T)) }
+	}
+	k.ValidateUpdate = judge(s.ValidateUpdate)
+	k.ValidateStatus = judge(s.ValidateStatus)
+	if s.Warnings != nil {
+		k.Warnings = func(o Object) []string { return s.Warnings(o.(T)) }
+	}
+	if len(s.Fields) > 0 {
+		k.Fields = func(o Object, name string) string {
+			if f := s.Fields[name]; f != nil {
+				return f(o.(T))
+			}
+			return ""
+		}
+		for name := range s.Fields {
+			k.FieldNames = append(k.FieldNames, name)
+		}
+	}
+	if s.Row != nil {
+		k.Row = func(o Object, now time.Time) []any { return s.Row(o.(T), now) }
+	}
+	if s.ScaleGet != nil {
+		k.Scale = &Scale{
+			Get: func(o Object) (int32, int32, string) { return s.ScaleGet(o.(T)) },
+			Set: func(o Object, n int32) { s.ScaleSet(o.(T), n) },
+		}
+	}
+	if s.GracePeriod != nil {
+		k.GracePeriod = func(o Object, r *int64) int64 { return s.GracePeriod(o.(T), r) }
+	}
+	return k
+}
+
+func one[T Object](f func(T)) func(Object) {
+	if f == nil {
+		return nil
+	}
+	return func(o Object) { f(o.(T)) }
+}
+
+func two[T Object](f func(a, b T)) func(a, b Object) {
+	if f == nil {
+		return nil
+	}
+	return func(a, b Object) { f(a.(T), b.(T)) }
+}
+
+func judge[T Object](f func(a, b T) field.ErrorList) func(a, b Object) field.ErrorList {
+	if f == nil {
+		return nil
+	}
+	return func(a, b Object) field.ErrorList { return f(a.(T), b.(T)) }
+}
+
+// GVR is the resource the kind is served as.
+func (k *Kind) GVR() schema.GroupVersionResource {
+	return schema.GroupVersionResource{Group: k.GVK.Group, Version: k.GVK.Version, Resource: k.Plural}
+}
+
+// GroupResource is the resource without its version, as errors name it.
+func (k *Kind) GroupResource() schema.GroupResource {
+	return schema.GroupResource{Group: k.GVK.Group, Resource: k.Plural}
+}
+
+// Key is the name of an object in the cache: "namespace/name", or "name" for a
+// kind without namespaces.
+func (k *Kind) Key(namespace, name string) string {
+	if k.Namespaced {
+		return namespace + "/" + name
+	}
+	return name
+}
+
+// StoreKey is the object's key in the store, upstream's.
+func (k *Kind) StoreKey(namespace, name string) string {
+	return "/registry/" + k.Prefix + "/" + k.Key(namespace, name)
+}

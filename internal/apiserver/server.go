@@ -1,0 +1,152 @@
+package apiserver
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apiserver/pkg/authorization/authorizer"
+	"k8s.io/utils/clock"
+
+	"github.com/monohull/monohull/internal/api"
+	"github.com/monohull/monohull/internal/apiserver/streams"
+	"github.com/monohull/monohull/internal/auth"
+	"github.com/monohull/monohull/internal/cache"
+	"github.com/monohull/monohull/internal/client"
+)
+
+// Bounds of one request.
+const (
+	maxBodyBytes   = 3 << 20
+	maxHeaderBytes = 1 << 20
+	requestTimeout = 60 * time.Second
+	headerTimeout  = 32 * time.Second
+	shutdownGrace  = 2 * time.Second
+)
+
+// Config is what a server is made of.
+type Config struct {
+	Table         *api.Table
+	Caches        *cache.Set
+	Writer        client.Writer
+	Authenticator *auth.Authenticator
+	Authorizer    authorizer.Authorizer
+	Rules         authorizer.RuleResolver
+	OpenAPI       http.Handler // serves /openapi/
+	Streams       func(pod *corev1.Pod) (streams.Backend, error)
+	// Checks are the parts that /livez, /readyz and /healthz report on.
+	Checks  []Check
+	Metrics http.Handler
+	// Issuer documents, served as they are; empty for none.
+	OIDCDiscovery, OIDCKeys []byte
+	Address                 string // of this server, as clients reach it: host:port
+	Clock                   clock.PassiveClock
+	Logger                  *slog.Logger
+}
+
+// Check is one line of a health report.
+type Check struct {
+	Name string
+	// Ready only: a server that lives may still fail it.
+	ReadyOnly bool
+	Probe     func(ctx context.Context) error
+}
+
+// Server answers the API.
+type Server struct {
+	Config
+	impersonator auth.Impersonator
+	reviews      map[string]review
+	discovery    *discovery
+	pages        *pages
+	stats        *stats
+	draining     chan struct{}
+	drainOnce    sync.Once
+}
+
+// New makes a server; Handler or Run serve it.
+func New(c Config) *Server {
+	s := &Server{Config: c, pages: newPages(c.Clock), stats: newStats(), draining: make(chan struct{})}
+	s.impersonator = auth.Impersonator{Authorizer: c.Authorizer}
+	s.reviews = s.reviewKinds()
+	s.discovery = newDiscovery(c.Table, s.reviews, c.Address)
+	return s
+}
+
+// Run serves TLS on a listener until ctx ends: then it stops taking requests,
+// ends the watches, and waits for the others a little.
+func (s *Server) Run(ctx context.Context, l net.Listener, conf *tls.Config) error {
+	conf = conf.Clone()
+	conf.NextProtos = []string{"h2", "http/1.1"}
+	srv := &http.Server{
+		Handler: s, ReadHeaderTimeout: headerTimeout, MaxHeaderBytes: maxHeaderBytes, TLSConfig: conf,
+		ErrorLog:    slog.NewLogLogger(s.Logger.Handler(), slog.LevelDebug),
+		BaseContext: func(net.Listener) context.Context { return ctx },
+		HTTP2:       &http.HTTP2Config{MaxConcurrentStreams: 1000},
+	}
+	done := make(chan error, 1)
+	go func() { done <- srv.ServeTLS(l, "", "") }()
+	select {
+	case err := <-done:
+		return fmt.Errorf("apiserver: serving: %w", err)
+	case <-ctx.Done():
+	}
+	s.drainOnce.Do(func() { close(s.draining) })
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)
+	defer cancel()
+	if err := srv.Shutdown(grace); err != nil {
+		_ = srv.Close()
+	}
+	if err := <-done; !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("apiserver: serving: %w", err)
+	}
+	return nil
+}
+
+// ServeHTTP answers one request.
+func (s *Server) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	info := parse(req)
+	start := s.Clock.Now()
+	rec := &recorder{ResponseWriter: w}
+	defer func() {
+		if v := recover(); v != nil {
+			if v == http.ErrAbortHandler {
+				panic(v)
+			}
+			s.Logger.Error("apiserver: a request made the server panic", "path", info.path, "panic", fmt.Sprint(v), "stack", stack())
+			if rec.code == 0 {
+				s.fail(rec, req, fmt.Errorf("the server met an unexpected condition while it answered %s %s", req.Method, info.path))
+			}
+		}
+		if info.resource && s.Table.ByResource(info.gv.WithResource(info.plural)) != nil {
+			s.stats.observe(info, rec.code, s.Clock.Since(start))
+		}
+	}()
+	s.serve(rec, req, info)
+}
+
+func (s *Server) serve(w http.ResponseWriter, req *http.Request, info *requestInfo) {
+	u, err := s.identify(w, req, info)
+	if err != nil {
+		s.fail(w, req, err)
+		return
+	}
+	if err := auth.Check(req.Context(), s.Authorizer, info.attributes(u)); err != nil {
+		s.fail(w, req, err)
+		return
+	}
+	if !info.resource {
+		s.servePath(w, req, info)
+		return
+	}
+	if err := s.serveResource(w, req, info, u); err != nil {
+		s.fail(w, req, err)
+	}
+}

@@ -1,0 +1,379 @@
+package apiserver
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"strconv"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/monohull/monohull/internal/api"
+	"github.com/monohull/monohull/internal/cache"
+)
+
+// How long a watch lasts when the client does not say, and how often one that
+// asked for bookmarks gets one.
+const (
+	minWatch         = 30 * time.Minute
+	bookmarkInterval = time.Minute
+)
+
+// watch sends a collection's changes as they happen.
+func (c *call) watch() error {
+	sel, err := c.selection()
+	if err != nil {
+		return err
+	}
+	o, err := c.watchOptions()
+	if err != nil {
+		return err
+	}
+	snap, from := c.cache().SnapshotAndWatch()
+	replay := o.initial
+	if !replay {
+		if from, err = c.cache().Watch(o.rev); err != nil {
+			return c.refuseWatch(apierrors.NewResourceExpired(fmt.Sprintf("too old resource version: %d (%d)", o.rev, snap.Rev)))
+		}
+	}
+	ctx, cancel := context.WithTimeout(c.req.Context(), o.timeout)
+	defer cancel()
+	go func() {
+		select {
+		case <-c.s.draining:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	out := c.watchStream()
+	if replay {
+		for _, it := range c.selectItems(snap, sel) {
+			if err := out.event("ADDED", it); err != nil {
+				return nil
+			}
+		}
+		if o.endMark {
+			if err := out.bookmark(snap.Rev, true); err != nil {
+				return nil
+			}
+		}
+	}
+	if err := out.flush(); err != nil {
+		return nil
+	}
+	return c.follow(ctx, from, sel, o, out)
+}
+
+func (c *call) follow(ctx context.Context, w *cache.Watcher, sel selection, o watchOptions, out *watchWriter) error {
+	var bookmark <-chan time.Time
+	if o.bookmarks {
+		// spread over the interval, so that they do not all come at once
+		t := time.NewTimer(bookmarkInterval - time.Duration(rand.Int64N(int64(bookmarkInterval/10))))
+		defer t.Stop()
+		bookmark = t.C
+		defer func() { bookmark = nil }()
+	}
+	for {
+		events, changed, err := w.Poll()
+		if err != nil {
+			st := statusOf(apierrors.NewResourceExpired("too old resource version: the watch fell behind"))
+			_ = out.status(&st)
+			_ = out.flush()
+			return nil
+		}
+		for i := range events {
+			if err := out.change(&events[i], sel, c); err != nil {
+				return nil
+			}
+		}
+		if len(events) > 0 {
+			if err := out.flush(); err != nil {
+				return nil
+			}
+			continue
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil
+		case <-bookmark:
+			if out.bookmark(w.Rev(), false) != nil || out.flush() != nil {
+				return nil
+			}
+			bookmark = time.After(bookmarkInterval)
+		}
+	}
+}
+
+type watchOptions struct {
+	rev       int64
+	initial   bool // begin with an ADDED event for everything there is
+	endMark   bool // and say when that is over
+	bookmarks bool
+	timeout   time.Duration
+}
+
+func (c *call) watchOptions() (watchOptions, error) {
+	q := c.query.Get
+	o := watchOptions{bookmarks: isTrue(q("allowWatchBookmarks")), timeout: minWatch + time.Duration(rand.Int64N(int64(minWatch)))}
+	if v := q("timeoutSeconds"); v != "" {
+		n, err := strconv.ParseInt(v, 10, 32)
+		if err != nil {
+			return o, apierrors.NewBadRequest(fmt.Sprintf("timeoutSeconds: %v", err))
+		}
+		if n > 0 {
+			o.timeout = time.Duration(n) * time.Second
+		}
+	}
+	rv, match := q("resourceVersion"), q("resourceVersionMatch")
+	invalid := func(name, msg string) error {
+		return apierrors.NewInvalid(schema.GroupKind{Group: "meta.k8s.io", Kind: "ListOptions"}, "", field.ErrorList{field.Forbidden(field.NewPath(name), msg)})
+	}
+	send := q("sendInitialEvents")
+	switch {
+	case send == "" && match != "":
+		return o, invalid("resourceVersionMatch", "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided")
+	case send != "" && match != string(metav1.ResourceVersionMatchNotOlderThan):
+		return o, invalid("resourceVersionMatch", "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan")
+	case send != "" && rv != "" && rv != "0":
+		if err := c.waitFor(rv); err != nil {
+			return o, err
+		}
+	}
+	switch {
+	case isTrue(send):
+		o.initial, o.endMark = true, o.bookmarks
+		return o, nil
+	case send == "" && (rv == "" || rv == "0"):
+		o.initial = true
+		return o, nil
+	case rv == "" || rv == "0":
+		o.rev = c.cache().Snapshot().Rev
+		return o, nil
+	}
+	rev, err := strconv.ParseInt(rv, 10, 64)
+	if err != nil || rev < 0 {
+		return o, apierrors.NewBadRequest(fmt.Sprintf("Invalid value: %q: resourceVersion must be a number", rv))
+	}
+	o.rev = rev
+	return o, nil
+}
+
+// refuseWatch answers 200 with an ERROR event, as upstream's watch cache does.
+func (c *call) refuseWatch(err error) error {
+	out := c.watchStream()
+	st := statusOf(err)
+	_ = out.status(&st)
+	_ = out.flush()
+	return nil
+}
+
+// watchWriter frames events in the form the client asked for.
+type watchWriter struct {
+	w       http.ResponseWriter
+	kind    *api.Kind
+	view    view
+	now     func() time.Time
+	buf     []byte
+	rows    bool // a table's columns have been sent
+	control *http.ResponseController
+}
+
+// maxWatchBuffer is how much is gathered before it is written.
+const maxWatchBuffer = 64 << 10
+
+func (c *call) watchStream() *watchWriter {
+	h := c.w.Header()
+	media := c.view.media
+	if media == typeYAML {
+		media = typeJSON
+	}
+	c.view.media = media
+	h.Set("Content-Type", media)
+	if media == typeProtobuf {
+		h.Set("Content-Type", typeProtobuf+";stream=watch")
+	}
+	h.Set("Cache-Control", "no-cache, private")
+	c.w.WriteHeader(http.StatusOK)
+	return &watchWriter{w: c.w, kind: c.kind, view: c.view, now: c.s.Clock.Now, control: http.NewResponseController(c.w)}
+}
+
+// change sends an event as the selection sees it: an object that comes to
+// match is added, one that ceases to is deleted.
+func (w *watchWriter) change(e *cache.Event, sel selection, c *call) error {
+	if c.kind.Namespaced && c.namespace != "" && e.Item.Obj.GetNamespace() != c.namespace {
+		return nil
+	}
+	is := !e.Deleted && sel.matches(e.Item.Obj)
+	was := e.Prev != nil && sel.matches(e.Prev.Obj)
+	switch {
+	case is && was:
+		return w.event("MODIFIED", e.Item)
+	case is:
+		return w.event("ADDED", e.Item)
+	case was && e.Deleted:
+		return w.event("DELETED", e.Item)
+	case was:
+		// the object as it was when it matched, at the revision of the change
+		last := e.Prev.Obj.DeepCopyObject().(api.Object)
+		last.SetResourceVersion(strconv.FormatInt(e.Rev, 10))
+		msg, _ := e.Prev.Proto()
+		return w.event("DELETED", cache.NewItem(e.Item.Kind, last, e.Rev, msg))
+	}
+	return nil
+}
+
+func (w *watchWriter) event(typ string, it *cache.Item) error {
+	if w.view.as == "" && w.view.media == typeProtobuf {
+		if msg, rev := it.Proto(); msg != nil {
+			w.protoFrame(typ, api.Envelope(it.Kind.GVK.GroupVersion().String(), it.Kind.GVK.Kind, msg, rev))
+			return w.spill()
+		}
+	}
+	if w.view.as == "" {
+		body, err := it.JSON()
+		if err != nil {
+			return err
+		}
+		w.buf = append(w.buf, `{"type":"`...)
+		w.buf = append(w.buf, typ...)
+		w.buf = append(w.buf, `","object":`...)
+		w.buf = append(w.buf, typeHeader(it.Kind.GVK)...)
+		w.buf = append(w.buf, body[1:]...)
+		w.buf = append(w.buf, "}\n"...)
+		return w.spill()
+	}
+	var body []byte
+	var err error
+	if w.view.as == "Table" {
+		var t *metav1.Table
+		if t, err = tableOf(it.Kind, []*cache.Item{it}, w.view, listMeta{rev: it.Rev}, w.now(), !w.rows); err == nil {
+			w.rows = true
+			body, err = json.Marshal(t)
+		}
+	} else {
+		body, err = viewBytes(it, w.view, w.now())
+	}
+	if err != nil {
+		return err
+	}
+	return w.frame(typ, body)
+}
+
+// bookmark tells the client that it has seen everything up to rev.
+func (w *watchWriter) bookmark(rev int64, initialEnd bool) error {
+	obj := w.kind.New()
+	obj.SetResourceVersion(strconv.FormatInt(rev, 10))
+	if initialEnd {
+		obj.SetAnnotations(map[string]string{metav1.InitialEventsAnnotationKey: "true"})
+	}
+	gvk := w.kind.GVK
+	if w.view.as == "PartialObjectMetadata" {
+		p := partial(obj, w.view.asGV)
+		body, err := objectBytes(p, p.GroupVersionKind(), w.view.media)
+		if err != nil {
+			return err
+		}
+		return w.frame("BOOKMARK", body)
+	}
+	if w.view.as == "Table" {
+		it := cache.NewItem(w.kind, obj, rev, nil)
+		t, err := tableOf(w.kind, nil, w.view, listMeta{rev: rev}, w.now(), !w.rows)
+		if err != nil {
+			return err
+		}
+		raw, err := json.Marshal(partial(it.Obj, w.view.asGV))
+		if err != nil {
+			return err
+		}
+		t.Rows = []metav1.TableRow{{Cells: make([]any, 0)}}
+		t.Rows[0].Object.Raw = raw
+		body, err := json.Marshal(t)
+		if err != nil {
+			return err
+		}
+		w.rows = true
+		return w.frame("BOOKMARK", body)
+	}
+	body, err := objectBytes(obj, gvk, w.view.media)
+	if err != nil {
+		return err
+	}
+	return w.frame("BOOKMARK", body)
+}
+
+func (w *watchWriter) status(st *metav1.Status) error {
+	body, err := objectBytes(st, st.GroupVersionKind(), w.view.media)
+	if err != nil {
+		return err
+	}
+	return w.frame("ERROR", body)
+}
+
+func (w *watchWriter) frame(typ string, body []byte) error {
+	if w.view.media == typeProtobuf {
+		w.protoFrame(typ, body)
+		return w.spill()
+	}
+	w.buf = append(w.buf, `{"type":"`...)
+	w.buf = append(w.buf, typ...)
+	w.buf = append(w.buf, `","object":`...)
+	w.buf = append(w.buf, body...)
+	w.buf = append(w.buf, "}\n"...)
+	return w.spill()
+}
+
+// protoFrame appends a length and a metav1.WatchEvent{type: 1, object{raw: 1}: 2}.
+func (w *watchWriter) protoFrame(typ string, obj []byte) {
+	inner := 1 + uvarintLen(len(obj)) + len(obj)
+	n := 2 + len(typ) + 1 + uvarintLen(inner) + inner
+	w.buf = binary.BigEndian.AppendUint32(w.buf, uint32(n))
+	w.buf = append(w.buf, 0x0a, byte(len(typ)))
+	w.buf = append(w.buf, typ...)
+	w.buf = append(w.buf, 0x12)
+	w.buf = binary.AppendUvarint(w.buf, uint64(inner))
+	w.buf = append(w.buf, 0x0a)
+	w.buf = binary.AppendUvarint(w.buf, uint64(len(obj)))
+	w.buf = append(w.buf, obj...)
+}
+
+func uvarintLen(n int) int {
+	l := 1
+	for ; n >= 0x80; n >>= 7 {
+		l++
+	}
+	return l
+}
+
+func (w *watchWriter) spill() error {
+	if len(w.buf) < maxWatchBuffer {
+		return nil
+	}
+	_, err := w.w.Write(w.buf)
+	w.buf = w.buf[:0]
+	return err
+}
+
+func (w *watchWriter) flush() error {
+	if len(w.buf) > 0 {
+		if _, err := w.w.Write(w.buf); err != nil {
+			return err
+		}
+		w.buf = w.buf[:0]
+		if cap(w.buf) > maxWatchBuffer {
+			w.buf = nil
+		}
+	}
+	if err := w.control.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return err
+	}
+	return nil
+}

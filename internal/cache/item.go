@@ -1,0 +1,60 @@
+package cache
+
+import (
+	"encoding/json"
+	"sync/atomic"
+
+	"github.com/monohull/monohull/internal/api"
+)
+
+// maxHotJSONBytes bounds the JSON encodings kept with items, over all kinds.
+// Beyond it encodings are made anew for each reader.
+const maxHotJSONBytes = 48 << 20
+
+var hotJSON atomic.Int64
+
+// Item is an object as of one revision, with its encodings. It never changes.
+type Item struct {
+	Kind *api.Kind
+	Key  string // Kind.Key(namespace, name)
+	Obj  api.Object
+	Rev  int64
+
+	raw  []byte // protobuf message without the resource version
+	json atomic.Pointer[[]byte]
+}
+
+// NewItem wraps an object that has its resource version set. raw is its
+// protobuf message without the version, or nil.
+func NewItem(k *api.Kind, obj api.Object, rev int64, raw []byte) *Item {
+	return &Item{Kind: k, Key: k.Key(obj.GetNamespace(), obj.GetName()), Obj: obj, Rev: rev, raw: raw}
+}
+
+// Proto is the object's protobuf message in two parts to be joined.
+func (i *Item) Proto() (message, revision []byte) {
+	return i.raw, api.RevisionField(i.Rev)
+}
+
+// JSON is the object's JSON without kind and apiVersion, as it stands in a
+// list. It must not be written to.
+func (i *Item) JSON() ([]byte, error) {
+	if b := i.json.Load(); b != nil {
+		return *b, nil
+	}
+	b, err := json.Marshal(i.Obj)
+	if err != nil {
+		return nil, err
+	}
+	if hotJSON.Load() < maxHotJSONBytes && i.json.CompareAndSwap(nil, &b) {
+		hotJSON.Add(int64(len(b)))
+	}
+	return b, nil
+}
+
+// retire gives the item's encoding back to the common bound. Readers that
+// still hold the item may go on using it.
+func (i *Item) retire() {
+	if b := i.json.Swap(nil); b != nil {
+		hotJSON.Add(-int64(len(*b)))
+	}
+}

@@ -1,0 +1,151 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apiserver/pkg/authentication/user"
+
+	"github.com/monohull/monohull/internal/admission"
+	"github.com/monohull/monohull/internal/api"
+	"github.com/monohull/monohull/internal/api/all"
+	"github.com/monohull/monohull/internal/apiserver"
+	"github.com/monohull/monohull/internal/apiserver/streams"
+	"github.com/monohull/monohull/internal/auth"
+	"github.com/monohull/monohull/internal/client"
+	"github.com/monohull/monohull/internal/controllers"
+	"github.com/monohull/monohull/internal/controllers/identity"
+	"github.com/monohull/monohull/internal/controllers/lifecycle"
+	"github.com/monohull/monohull/internal/controllers/node"
+	"github.com/monohull/monohull/internal/controllers/record"
+	"github.com/monohull/monohull/internal/controllers/service"
+	"github.com/monohull/monohull/internal/controllers/workload"
+	"github.com/monohull/monohull/internal/pipeline"
+)
+
+// serverUser is whom the server itself writes as.
+var serverUser = &user.DefaultInfo{Name: user.APIServerUser, Groups: []string{user.SystemPrivilegedGroup, user.AllAuthenticated}}
+
+// control is the control plane.
+type control struct {
+	server       *apiserver.Server
+	tokens       *auth.TokenIssuer
+	bootstrapped atomic.Bool
+	backend      atomic.Pointer[streams.Backend] // of this server's node
+}
+
+// newControl wires the API: identity, pipeline, server.
+func (c *cluster) newControl() (*control, error) {
+	table := all.Table()
+	reader := client.New(table, c.caches, nil, serverUser)
+	view := lookup{reader}
+	issuer := "https://kubernetes.default.svc." + c.cfg.ClusterDomain
+	tokens, err := auth.NewTokenIssuer(auth.IssuerConfig{Issuer: issuer, Audiences: []string{issuer}, Key: c.certs.AccountKey}, view)
+	if err != nil {
+		return nil, fmt.Errorf("cluster: %w", err)
+	}
+	authn, err := auth.NewAuthenticator(auth.Config{
+		ClientCA: c.certs.CA.Pool, ProxyCA: c.certs.ProxyCA.Pool, ProxyNames: []string{"front-proxy-client"},
+		Issuers: []string{issuer}, Audiences: []string{issuer}, TokenKeys: c.certs.AccountPublicKeys, BootstrapTokens: true,
+	}, view)
+	if err != nil {
+		return nil, fmt.Errorf("cluster: %w", err)
+	}
+	rbac := auth.NewRBAC(newRules(reader))
+	authz := auth.Union{auth.Masters, auth.NewNodeAuthorizer(view), rbac}
+	services := pipeline.NewAllocator(c.cfg.ServiceCIDR, pipeline.DefaultNodePorts)
+	services.Load(c.caches.Of(api.For[*corev1.Service](table)).Snapshot())
+	writer := pipeline.New(pipeline.Config{
+		Table: table, Store: c.store, Caches: c.caches, Authorizer: authz, Admission: admission.Chain(reader), Services: services,
+		Tokens: tokens, Roles: roleGuard{auth.Escalation{RBAC: rbac, Authorizer: authz}}, Clock: c.clock, Logger: c.cfg.Logger,
+	})
+	c.admin = client.New(table, c.caches, writer, serverUser)
+	c.events = record.New(c.clock, c.cfg.Logger)
+
+	address := net.JoinHostPort(c.cfg.NodeIP, strconv.Itoa(c.cfg.Port))
+	discovery, err := auth.DiscoveryJSON(issuer, "", address, c.certs.AccountPublicKeys)
+	if err != nil {
+		return nil, fmt.Errorf("cluster: %w", err)
+	}
+	keys, err := auth.KeySetJSON(c.certs.AccountPublicKeys)
+	if err != nil {
+		return nil, fmt.Errorf("cluster: %w", err)
+	}
+	ctl := &control{tokens: tokens}
+	registry := prometheus.NewRegistry()
+	ctl.server = apiserver.New(apiserver.Config{
+		Table: table, Caches: c.caches, Writer: writer, Authenticator: authn, Authorizer: authz, Rules: authz,
+		Streams: ctl.streamsOf, Checks: c.checks(ctl),
+		Metrics:       promhttp.HandlerFor(prometheus.Gatherers{registry, prometheus.DefaultGatherer}, promhttp.HandlerOpts{}),
+		OIDCDiscovery: discovery, OIDCKeys: keys, Address: address, Clock: c.clock, Logger: c.cfg.Logger,
+	})
+	registry.MustRegister(ctl.server.Collectors()...)
+	return ctl, nil
+}
+
+// checks are the lines of the health reports.
+func (c *cluster) checks(ctl *control) []apiserver.Check {
+	return []apiserver.Check{
+		{Name: "ping", Probe: func(context.Context) error { return nil }},
+		{Name: "etcd", Probe: func(ctx context.Context) error {
+			_, err := c.store.Revision(ctx)
+			return err
+		}},
+		{Name: "informer-sync", ReadyOnly: true, Probe: func(context.Context) error {
+			select {
+			case <-c.caches.Loaded():
+				return nil
+			default:
+				return errors.New("the object caches are still loading")
+			}
+		}},
+		{Name: "poststarthook/rbac/bootstrap-roles", Probe: func(context.Context) error {
+			if !ctl.bootstrapped.Load() {
+				return errors.New("not finished")
+			}
+			return nil
+		}},
+	}
+}
+
+// streamsOf finds the node that runs a pod.
+func (ctl *control) streamsOf(pod *corev1.Pod) (streams.Backend, error) {
+	b := ctl.backend.Load()
+	if b == nil {
+		return nil, apierrors.NewInternalError(fmt.Errorf("no kubelet of this cluster can be reached for pod %s", pod.Name))
+	}
+	return *b, nil
+}
+
+// runControllers starts the control loops and the scheduler.
+func (c *cluster) runControllers(ctx context.Context, _ *control) {
+	c.run("events", func() error { return c.events.Run(ctx) })
+	deps := controllers.Deps{
+		Client: func(name string) *client.Client {
+			return c.admin.AsUser("system:serviceaccount:kube-system:"+name, "system:serviceaccounts", "system:serviceaccounts:kube-system")
+		},
+		Clock: c.clock, Log: c.cfg.Logger, Recorder: c.events.Recorder,
+		RootCA: c.certs.CA.PEM(), ClusterCIDRs: []netip.Prefix{c.cfg.ClusterCIDR},
+	}
+	if !c.cfg.disabled(PartController) {
+		var list []*controllers.Controller
+		for _, area := range []func(controllers.Deps) []*controllers.Controller{
+			identity.Controllers, workload.Controllers, service.Controllers, lifecycle.Controllers, node.Controllers,
+		} {
+			list = append(list, area(deps)...)
+		}
+		c.run("controllers", func() error { return controllers.Run(ctx, c.cfg.Logger, list) })
+	}
+	if !c.cfg.disabled(PartScheduler) {
+		c.runScheduler(ctx)
+	}
+}

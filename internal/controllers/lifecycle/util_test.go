@@ -1,0 +1,7 @@
+package lifecycle
+
+import "github.com/monohull/monohull/internal/controllers"
+
+func keyOf(namespace, name string) controllers.Key {
+	return controllers.Key{Namespace: namespace, Name: name}
+}

@@ -1,0 +1,195 @@
+package kubelet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/monohull/monohull/internal/client"
+	"github.com/monohull/monohull/internal/kubelet/criconfig"
+	"github.com/monohull/monohull/internal/kubelet/events"
+	"github.com/monohull/monohull/internal/kubelet/machine"
+	"github.com/monohull/monohull/internal/kubelet/volumes"
+)
+
+// DefaultMaxPods is how many pods a node takes, as upstream's.
+const DefaultMaxPods = 110
+
+// Config is what a kubelet is told.
+type Config struct {
+	NodeName string
+	NodeIPs  []string
+	// DataDir holds pods/<uid>/…; LogDir the logs of pods, by default the sibling logs/pods.
+	DataDir, LogDir string
+	ClusterDNS      []string
+	ClusterDomain   string
+	// CgroupRoot is the group below which kubepods is made; "" is the root.
+	CgroupRoot string
+	MaxPods    int
+	Labels     map[string]string // of the node, besides the well-known ones
+	Taints     []corev1.Taint    // of a node that registers anew
+	// Version is what the node says it runs, like v1.36.3.
+	Version string
+	// ResolvConf is the host's, "/etc/resolv.conf" by default.
+	ResolvConf string
+	// Port is where the kubelet's own endpoint is, for the node's status; 0 for none.
+	Port   int32
+	Logger *slog.Logger
+	// Now is the clock for decisions; time.Now by default. Timers are the process's.
+	Now func() time.Time
+}
+
+// TokenSource issues a token of a service account, bound to a pod.
+type TokenSource func(ctx context.Context, namespace, serviceAccount string, pod *corev1.Pod, audience string, ttl time.Duration) (token string, expiry time.Time, err error)
+
+// Deps is what a kubelet uses.
+type Deps struct {
+	// Client writes as system:node:<name> of the group system:nodes.
+	Client  *client.Client
+	Runtime Runtime
+	Images  Images
+	Streams Streams
+	Tokens  TokenSource
+	Host    Host
+}
+
+// Kubelet runs this node's pods.
+type Kubelet struct {
+	cfg  Config
+	deps Deps
+	log  *slog.Logger
+
+	pods       client.Kind[*corev1.Pod]
+	nodes      client.Kind[*corev1.Node]
+	configMaps client.Kind[*corev1.ConfigMap]
+	secrets    client.Kind[*corev1.Secret]
+	services   client.Kind[*corev1.Service]
+	leases     client.Kind[*coordinationv1.Lease]
+	rec        *events.Recorder
+	vols       *volumes.Volumes
+	pulls      *puller
+
+	facts       machine.Facts
+	capacity    corev1.ResourceList
+	allocatable corev1.ResourceList
+	version     string // of the runtime
+	networkErr  atomic.Pointer[error]
+	ready       chan struct{}
+	readyOnce   sync.Once
+	nodeDirty   chan struct{}
+
+	// admitMu makes admissions one after another.
+	admitMu sync.Mutex
+
+	mu        sync.Mutex // guards what follows
+	workers   map[types.UID]*worker
+	sandboxes map[string]*worker       // by sandbox ID
+	ended     map[string]chan struct{} // by container ID; closed when it exits
+	tasks     sync.WaitGroup           // workers
+}
+
+// New makes a kubelet.
+func New(cfg Config, deps Deps) (*Kubelet, error) {
+	if cfg.NodeName == "" || cfg.DataDir == "" {
+		return nil, errors.New("kubelet: a node name and a data directory are needed")
+	}
+	dir, err := filepath.Abs(cfg.DataDir)
+	if err != nil {
+		return nil, fmt.Errorf("kubelet: data directory: %w", err)
+	}
+	if err := os.MkdirAll(filepath.Join(dir, "pods"), 0o750); err != nil {
+		return nil, fmt.Errorf("kubelet: data directory: %w", err)
+	}
+	// Mounts are listed by their real path.
+	if cfg.DataDir, err = filepath.EvalSymlinks(dir); err != nil {
+		return nil, fmt.Errorf("kubelet: data directory: %w", err)
+	}
+	if cfg.LogDir == "" {
+		cfg.LogDir = filepath.Join(filepath.Dir(cfg.DataDir), "logs", "pods")
+	}
+	if cfg.MaxPods == 0 {
+		cfg.MaxPods = DefaultMaxPods
+	}
+	if cfg.ResolvConf == "" {
+		cfg.ResolvConf = "/etc/resolv.conf"
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	k := &Kubelet{
+		cfg: cfg, deps: deps, log: cfg.Logger,
+		pods: client.Of[*corev1.Pod](deps.Client), nodes: client.Of[*corev1.Node](deps.Client),
+		configMaps: client.Of[*corev1.ConfigMap](deps.Client), secrets: client.Of[*corev1.Secret](deps.Client),
+		services: client.Of[*corev1.Service](deps.Client), leases: client.Of[*coordinationv1.Lease](deps.Client),
+		ready: make(chan struct{}), nodeDirty: make(chan struct{}, 1),
+		workers: map[types.UID]*worker{}, sandboxes: map[string]*worker{}, ended: map[string]chan struct{}{},
+	}
+	k.rec = events.New(client.Of[*corev1.Event](deps.Client), "kubelet", cfg.NodeName, cfg.Logger)
+	k.pulls = newPuller(deps.Images, cfg.Now)
+	k.vols = volumes.New(volumes.Config{
+		Dir: cfg.DataDir, Mounter: deps.Host, Now: cfg.Now,
+		ConfigMap: k.configMaps.Get, Secret: k.secrets.Get,
+		Allocatable: func() corev1.ResourceList { return k.allocatable },
+		Token: func(ctx context.Context, pod *corev1.Pod, audience string, ttl time.Duration) (string, time.Time, error) {
+			return deps.Tokens(ctx, pod.Namespace, pod.Spec.ServiceAccountName, pod, audience, ttl)
+		},
+	})
+	return k, nil
+}
+
+// Ready closes when the node was first written as ready.
+func (k *Kubelet) Ready() <-chan struct{} { return k.ready }
+
+// Run runs pods until ctx ends. Pods go on after it.
+func (k *Kubelet) Run(ctx context.Context) error {
+	if err := k.measure(); err != nil {
+		return err
+	}
+	root := criconfig.Cgroup{Path: criconfig.PodCgroup(k.cfg.CgroupRoot, &corev1.Pod{Status: corev1.PodStatus{QOSClass: corev1.PodQOSGuaranteed}}).Path}
+	root.Path = filepath.Dir(root.Path)
+	for _, g := range []criconfig.Cgroup{root, {Path: root.Path + "/burstable", Shares: 2}, {Path: root.Path + "/besteffort", Shares: 2}} {
+		if err := k.deps.Host.SetCgroup(g); err != nil {
+			k.log.Warn("kubelet: a control group for pods could not be set up", "group", g.Path, "error", err)
+		}
+	}
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer k.tasks.Wait()
+	loop := func(what string, run func(context.Context) error) {
+		wg.Go(func() {
+			if err := run(ctx); err != nil && ctx.Err() == nil {
+				k.log.Error("kubelet: a part of it ended", "part", what, "error", err)
+			}
+		})
+	}
+	k.rec.Event(events.NodeRef(k.cfg.NodeName), corev1.EventTypeNormal, "Starting", "Starting kubelet.")
+	// Subscribed before anything is listed, so that nothing falls between.
+	news := k.deps.Streams.Events(ctx)
+	loop("events", k.rec.Run)
+	loop("node", k.keepNode)
+	loop("lease", k.keepLease)
+	loop("runtime events", func(ctx context.Context) error { return k.listen(ctx, news) })
+	loop("pods", k.followPods)
+	loop("config maps", func(ctx context.Context) error { return followSource(ctx, k, k.configMaps, "ConfigMap") })
+	loop("secrets", func(ctx context.Context) error { return followSource(ctx, k, k.secrets, "Secret") })
+	<-ctx.Done()
+	return nil
+}
+
+// podLogDir is where a pod's containers log.
+func (k *Kubelet) podLogDir(namespace, name, uid string) string {
+	return filepath.Join(k.cfg.LogDir, criconfig.LogDirName(namespace, name, uid))
+}

@@ -1,0 +1,109 @@
+package pipeline
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+
+	jsonpatch "gopkg.in/evanphx/json-patch.v4"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/strategicpatch"
+
+	"github.com/monohull/monohull/internal/api"
+	"github.com/monohull/monohull/internal/cache"
+	"github.com/monohull/monohull/internal/client"
+)
+
+// maxPatchOperations bounds a JSON patch, as upstream does.
+const maxPatchOperations = 10000
+
+// Patch implements client.Writer.
+func (p *Pipeline) Patch(ctx context.Context, r client.Request, pt types.PatchType, patch []byte) (*cache.Item, error) {
+	if err := p.authorize(ctx, r, "patch"); err != nil {
+		return nil, err
+	}
+	if r.Subresource == "scale" {
+		return p.patchScale(ctx, r, pt, patch)
+	}
+	return p.write(ctx, r, 0, func(cur *cache.Item) (api.Object, error) {
+		doc, err := cur.JSON()
+		if err != nil {
+			return nil, err
+		}
+		obj := r.Kind.New()
+		if err := Apply(pt, doc, patch, obj); err != nil {
+			return nil, err
+		}
+		obj.GetObjectKind().SetGroupVersionKind(noKind)
+		if obj.GetName() != cur.Obj.GetName() {
+			return nil, apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s) does not match the name on the URL (%s)", obj.GetName(), r.Name))
+		}
+		if obj.GetNamespace() != cur.Obj.GetNamespace() {
+			return nil, apierrors.NewBadRequest("the namespace of the provided object does not match the namespace sent on the request")
+		}
+		return obj, nil
+	})
+}
+
+// Apply patches doc, the JSON of an object of into's type, and decodes the
+// result into into.
+func Apply(pt types.PatchType, doc, patch []byte, into any) error {
+	out, err := PatchJSON(pt, doc, patch, into)
+	if err != nil {
+		return err
+	}
+	if err := api.DecodeJSON(out, into); err != nil {
+		return unprocessable(err)
+	}
+	return nil
+}
+
+// PatchJSON patches doc, the JSON of an object of the type of like.
+func PatchJSON(pt types.PatchType, doc, patch []byte, like any) ([]byte, error) {
+	switch pt {
+	case types.JSONPatchType:
+		ops, err := jsonpatch.DecodePatch(patch)
+		if err != nil {
+			return nil, apierrors.NewBadRequest(fmt.Sprintf("error decoding patch: %v", err))
+		}
+		if len(ops) > maxPatchOperations {
+			return nil, apierrors.NewRequestEntityTooLargeError(fmt.Sprintf("The allowed maximum operations in a JSON patch is %d, got %d", maxPatchOperations, len(ops)))
+		}
+		out, err := ops.Apply(doc)
+		if err != nil {
+			return nil, unprocessable(err)
+		}
+		return out, nil
+	case types.MergePatchType:
+		if !json.Valid(patch) {
+			var v any
+			return nil, apierrors.NewBadRequest(fmt.Sprintf("error decoding patch: %v", json.Unmarshal(patch, &v)))
+		}
+		out, err := jsonpatch.MergePatch(doc, patch)
+		if err != nil {
+			return nil, apierrors.NewBadRequest(err.Error())
+		}
+		return out, nil
+	case types.StrategicMergePatchType:
+		out, err := strategicpatch.StrategicMergePatch(doc, patch, like)
+		if err != nil {
+			return nil, apierrors.NewBadRequest(err.Error())
+		}
+		return out, nil
+	}
+	return nil, &apierrors.StatusError{ErrStatus: metav1.Status{
+		Status: metav1.StatusFailure, Code: http.StatusUnsupportedMediaType, Reason: metav1.StatusReasonUnsupportedMediaType,
+		Message: fmt.Sprintf("the body of the request was in an unknown format - accepted media types include: %s, %s, %s", types.JSONPatchType, types.MergePatchType, types.StrategicMergePatchType),
+	}}
+}
+
+func unprocessable(err error) error {
+	return &apierrors.StatusError{ErrStatus: metav1.Status{
+		Status: metav1.StatusFailure, Code: http.StatusUnprocessableEntity, Reason: metav1.StatusReasonInvalid,
+		Message: fmt.Sprintf("the server rejected our request due to an error in our request: %v", err),
+		Details: &metav1.StatusDetails{},
+	}}
+}

@@ -1,0 +1,221 @@
+package pipeline
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/monohull/monohull/internal/api"
+	"github.com/monohull/monohull/internal/cache"
+	"github.com/monohull/monohull/internal/client"
+)
+
+// subresourceValidation judges changes of subresources by "resource/name".
+var subresourceValidation = map[string]func(newObj, old api.Object) field.ErrorList{}
+
+func (p *Pipeline) createSubresource(ctx context.Context, r client.Request, obj api.Object) (*cache.Item, error) {
+	switch body := obj.(type) {
+	case *corev1.Binding:
+		return p.bind(ctx, r, body)
+	case *policyv1.Eviction:
+		return p.evict(ctx, r, body)
+	case *authenticationv1.TokenRequest:
+		return p.token(ctx, r, body)
+	}
+	return nil, methodNotAllowed(r, "create")
+}
+
+// bind assigns a pod to a node, once.
+func (p *Pipeline) bind(ctx context.Context, r client.Request, b *corev1.Binding) (*cache.Item, error) {
+	if b.Name != "" && b.Name != r.Name {
+		return nil, apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s) does not match the name on the URL (%s)", b.Name, r.Name))
+	}
+	var errs field.ErrorList
+	if k := b.Target.Kind; k != "" && k != "Node" {
+		errs = append(errs, field.NotSupported(field.NewPath("target", "kind"), k, []string{"Node", "<empty>"}))
+	}
+	if b.Target.Name == "" {
+		errs = append(errs, field.Required(field.NewPath("target", "name"), ""))
+	}
+	if len(errs) > 0 {
+		return nil, apierrors.NewInvalid(corev1.SchemeGroupVersion.WithKind("Binding").GroupKind(), r.Name, errs)
+	}
+	inner := r
+	inner.Subresource = subBinding
+	refuse := func(format string, a ...any) error {
+		return apierrors.NewConflict(corev1.Resource("pods/binding"), r.Name, fmt.Errorf(format, a...))
+	}
+	_, err := p.write(ctx, inner, 0, func(cur *cache.Item) (api.Object, error) {
+		pod := cur.Obj.DeepCopyObject().(*corev1.Pod)
+		switch {
+		case b.UID != "" && b.UID != pod.UID:
+			return nil, refuse("Precondition failed: UID in precondition: %v, UID in object meta: %v", b.UID, pod.UID)
+		case pod.DeletionTimestamp != nil:
+			return nil, refuse("pod %s is being deleted, cannot be assigned to a host", pod.Name)
+		case pod.Spec.NodeName != "":
+			return nil, refuse("pod %v is already assigned to node %q", pod.Name, pod.Spec.NodeName)
+		case len(pod.Spec.SchedulingGates) > 0:
+			return nil, refuse("pod %v has non-empty .spec.schedulingGates", pod.Name)
+		}
+		pod.Spec.NodeName = b.Target.Name
+		for k, v := range b.Annotations {
+			metav1.SetMetaDataAnnotation(&pod.ObjectMeta, k, v)
+		}
+		setPodScheduled(pod, p.Clock.Now())
+		return pod, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return answer(&corev1.Binding{}), nil
+}
+
+func setPodScheduled(pod *corev1.Pod, now time.Time) {
+	c := corev1.PodCondition{Type: corev1.PodScheduled, Status: corev1.ConditionTrue, LastTransitionTime: metav1.NewTime(now.Truncate(time.Second))}
+	if pod.Generation > 0 {
+		c.ObservedGeneration = pod.Generation
+	}
+	for i := range pod.Status.Conditions {
+		if pod.Status.Conditions[i].Type == corev1.PodScheduled {
+			pod.Status.Conditions[i] = c
+			return
+		}
+	}
+	pod.Status.Conditions = append(pod.Status.Conditions, c)
+}
+
+// Names of writes that touch what neither a client's write nor a status write
+// may touch.
+const subBinding = "binding"
+
+func (p *Pipeline) settleSubresource(r client.Request, obj, old api.Object) error {
+	switch r.Subresource {
+	case subBinding:
+		return nil // bind made obj of old itself
+	case "ephemeralcontainers":
+		pod, was := obj.(*corev1.Pod), old.DeepCopyObject().(*corev1.Pod)
+		was.Spec.EphemeralContainers = pod.Spec.EphemeralContainers
+		was.ResourceVersion = pod.ResourceVersion
+		*pod = *was
+		if !r.Kind.SpecEqual(obj, old) {
+			obj.SetGeneration(old.GetGeneration() + 1)
+		}
+		return nil
+	}
+	return &apierrors.StatusError{ErrStatus: metav1.Status{
+		Status: metav1.StatusFailure, Code: http.StatusNotFound, Reason: metav1.StatusReasonNotFound,
+		Message: "the server could not find the requested resource",
+	}}
+}
+
+// evict deletes a pod unless a disruption budget forbids it.
+func (p *Pipeline) evict(ctx context.Context, r client.Request, e *policyv1.Eviction) (*cache.Item, error) {
+	if e.Name != "" && e.Name != r.Name {
+		return nil, apierrors.NewBadRequest("name in URL does not match name in Eviction object")
+	}
+	o := metav1.DeleteOptions{}
+	if e.DeleteOptions != nil {
+		o = *e.DeleteOptions
+	}
+	inner := r
+	inner.Subresource = ""
+	if len(o.DryRun) > 0 {
+		inner.DryRun = true
+	}
+	// the right to evict is the right to delete by this road
+	unchecked := *p
+	unchecked.Authorizer = allowAll{}
+	if _, err := unchecked.Delete(ctx, inner, o); err != nil {
+		return nil, err
+	}
+	return answer(&corev1.Binding{}), nil
+}
+
+func (p *Pipeline) token(ctx context.Context, r client.Request, req *authenticationv1.TokenRequest) (*cache.Item, error) {
+	if p.Tokens == nil {
+		return nil, methodNotAllowed(r, "create")
+	}
+	issued, err := p.Tokens.Request(ctx, r.Namespace, r.Name, req, nil)
+	if err != nil {
+		return nil, err
+	}
+	if r.Warn != nil {
+		for _, w := range issued.Warnings {
+			r.Warn(w)
+		}
+	}
+	return answer(issued.Response), nil
+}
+
+func answer(o api.Object) *cache.Item { return &cache.Item{Obj: o} }
+
+// ScaleOf shows an object through its scale subresource.
+func ScaleOf(k *api.Kind, o api.Object) *autoscalingv1.Scale {
+	spec, status, selector := k.Scale.Get(o)
+	return &autoscalingv1.Scale{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: o.GetName(), Namespace: o.GetNamespace(), UID: o.GetUID(),
+			ResourceVersion: o.GetResourceVersion(), CreationTimestamp: o.GetCreationTimestamp(),
+		},
+		Spec:   autoscalingv1.ScaleSpec{Replicas: spec},
+		Status: autoscalingv1.ScaleStatus{Replicas: status, Selector: selector},
+	}
+}
+
+func (p *Pipeline) updateScale(ctx context.Context, r client.Request, obj api.Object) (*cache.Item, error) {
+	s, ok := obj.(*autoscalingv1.Scale)
+	if !ok || r.Kind.Scale == nil {
+		return nil, methodNotAllowed(r, "update")
+	}
+	return p.writeScale(ctx, r, func(*autoscalingv1.Scale) (*autoscalingv1.Scale, error) { return s, nil })
+}
+
+func (p *Pipeline) patchScale(ctx context.Context, r client.Request, pt types.PatchType, patch []byte) (*cache.Item, error) {
+	if r.Kind.Scale == nil {
+		return nil, methodNotAllowed(r, "patch")
+	}
+	return p.writeScale(ctx, r, func(s *autoscalingv1.Scale) (*autoscalingv1.Scale, error) {
+		doc, err := api.EncodeJSON(s)
+		if err != nil {
+			return nil, err
+		}
+		out := &autoscalingv1.Scale{}
+		return out, Apply(pt, doc, patch, out)
+	})
+}
+
+func (p *Pipeline) writeScale(ctx context.Context, r client.Request, next func(*autoscalingv1.Scale) (*autoscalingv1.Scale, error)) (*cache.Item, error) {
+	inner := r
+	inner.Subresource = ""
+	it, err := p.write(ctx, inner, 0, func(cur *cache.Item) (api.Object, error) {
+		s, err := next(ScaleOf(r.Kind, cur.Obj))
+		if err != nil {
+			return nil, err
+		}
+		if s.Spec.Replicas < 0 {
+			return nil, apierrors.NewInvalid(autoscalingv1.SchemeGroupVersion.WithKind("Scale").GroupKind(), r.Name, field.ErrorList{
+				field.Invalid(field.NewPath("spec", "replicas"), s.Spec.Replicas, "must be greater than or equal to 0"),
+			})
+		}
+		obj := cur.Obj.DeepCopyObject().(api.Object)
+		r.Kind.Scale.Set(obj, s.Spec.Replicas)
+		if s.ResourceVersion != "" {
+			obj.SetResourceVersion(s.ResourceVersion)
+		}
+		return obj, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return answer(ScaleOf(r.Kind, it.Obj)), nil
+}

@@ -1,0 +1,254 @@
+package pipeline
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/monohull/monohull/internal/admission"
+	"github.com/monohull/monohull/internal/api"
+	"github.com/monohull/monohull/internal/cache"
+	"github.com/monohull/monohull/internal/client"
+	"github.com/monohull/monohull/internal/store"
+)
+
+var noKind schema.GroupVersionKind
+
+// Update implements client.Writer.
+func (p *Pipeline) Update(ctx context.Context, r client.Request, obj api.Object) (*cache.Item, error) {
+	if err := p.authorize(ctx, r, "update"); err != nil {
+		return nil, err
+	}
+	if r.Subresource == "scale" {
+		return p.updateScale(ctx, r, obj)
+	}
+	if err := place(r, obj); err != nil {
+		return nil, err
+	}
+	if obj.GetName() == "" {
+		return nil, apierrors.NewBadRequest("name must be provided")
+	}
+	rev, err := parseRevision(r, obj.GetResourceVersion())
+	if err != nil {
+		return nil, err
+	}
+	if rev == 0 && !r.Kind.UnconditionalUpdate && r.Subresource == "" && p.current(r) != nil {
+		return nil, apierrors.NewInvalid(r.Kind.GVK.GroupKind(), r.Name, unversioned())
+	}
+	if p.current(r) == nil && r.Subresource == "" && r.Kind.CreateOnUpdate && rev == 0 {
+		if err := p.authorize(ctx, r, "create"); err != nil {
+			return nil, err
+		}
+		obj.SetResourceVersion("")
+		return p.create(ctx, r, obj)
+	}
+	return p.write(ctx, r, rev, func(*cache.Item) (api.Object, error) {
+		return obj.DeepCopyObject().(api.Object), nil
+	})
+}
+
+// Modify implements client.Writer.
+func (p *Pipeline) Modify(ctx context.Context, r client.Request, change func(api.Object) error) (*cache.Item, error) {
+	if err := p.authorize(ctx, r, "update"); err != nil {
+		return nil, err
+	}
+	return p.write(ctx, r, 0, func(cur *cache.Item) (api.Object, error) {
+		obj := cur.Obj.DeepCopyObject().(api.Object)
+		if err := change(obj); err != nil {
+			return nil, err
+		}
+		obj.SetResourceVersion(cur.Obj.GetResourceVersion())
+		return obj, nil
+	})
+}
+
+// write replaces an object by what next makes of the current one. rev, if not
+// zero, is the only version that may be replaced.
+func (p *Pipeline) write(ctx context.Context, r client.Request, rev int64, next func(*cache.Item) (api.Object, error)) (*cache.Item, error) {
+	for range maxAttempts {
+		cur := p.current(r)
+		if cur == nil {
+			return nil, notFound(r)
+		}
+		obj, err := next(cur)
+		if err != nil {
+			return nil, err
+		}
+		if rev == 0 && obj.GetResourceVersion() != "" && obj.GetResourceVersion() != cur.Obj.GetResourceVersion() {
+			if rev, err = parseRevision(r, obj.GetResourceVersion()); err != nil {
+				return nil, err
+			}
+		}
+		if rev != 0 && rev != cur.Rev {
+			if rev < cur.Rev || p.Caches.Rev() >= rev {
+				return nil, conflict(r)
+			}
+			if err := p.Caches.WaitFor(ctx, rev); err != nil {
+				return nil, storeError(r, err)
+			}
+			continue
+		}
+		it, err := p.replace(ctx, r, cur, obj)
+		var c *store.Conflict
+		if !errors.As(err, &c) {
+			return it, storeError(r, err)
+		}
+		if c.Current.Value == nil {
+			// deleted meanwhile: wait until the cache knows
+			now, err := p.Store.Revision(ctx)
+			if err == nil {
+				err = p.Caches.WaitFor(ctx, now)
+			}
+			if err != nil {
+				return nil, storeError(r, err)
+			}
+			if rev != 0 {
+				return nil, conflict(r)
+			}
+			continue
+		}
+		if rev != 0 {
+			return nil, conflict(r)
+		}
+		if err := p.Caches.WaitFor(ctx, c.Current.ModRev); err != nil {
+			return nil, storeError(r, err)
+		}
+	}
+	return nil, conflict(r)
+}
+
+// replace takes one changed object through the steps and stores it over cur.
+func (p *Pipeline) replace(ctx context.Context, r client.Request, cur *cache.Item, obj api.Object) (*cache.Item, error) {
+	k, old := r.Kind, cur.Obj
+	if uid := obj.GetUID(); uid != "" && uid != old.GetUID() {
+		return nil, apierrors.NewConflict(k.GroupResource(), r.Name, fmt.Errorf("Precondition failed: UID in precondition: %v, UID in object meta: %v", uid, old.GetUID()))
+	}
+	obj.GetObjectKind().SetGroupVersionKind(noKind)
+	if err := p.settle(r, obj, old); err != nil {
+		return nil, err
+	}
+	if k.Default != nil {
+		k.Default(obj)
+	}
+	a := p.attributes(r, admission.Update, obj, old)
+	if err := p.admit(ctx, a, false); err != nil {
+		return nil, err
+	}
+	grant, err := p.Services.allocate(k, obj, old)
+	if err != nil {
+		return nil, err
+	}
+	stored := false
+	defer func() {
+		if stored {
+			grant.done()
+		} else {
+			grant.undo()
+		}
+	}()
+	if err := p.validateUpdate(r, obj, old); err != nil {
+		return nil, err
+	}
+	if r.Subresource == "" {
+		p.warn(r, obj)
+	}
+	if err := p.admit(ctx, a, true); err != nil {
+		return nil, err
+	}
+	if p.Roles != nil && r.Subresource == "" {
+		if err := p.Roles.Check(ctx, r.User, obj, old); err != nil {
+			return nil, err
+		}
+	}
+	value, err := k.EncodeStored(obj)
+	if err != nil {
+		return nil, err
+	}
+	if r.DryRun {
+		obj.SetResourceVersion(old.GetResourceVersion())
+		return &cache.Item{Kind: k, Obj: obj}, nil
+	}
+	if raw, _ := cur.Proto(); raw != nil && bytes.Equal(raw, api.Raw(value)) {
+		return cur, nil // nothing changed: no new revision
+	}
+	var it *cache.Item
+	if finished(k, obj) {
+		it, err = p.remove(ctx, k, cur)
+	} else {
+		it, err = p.put(ctx, k, obj, value, func(key string) (int64, error) { return p.Store.Update(ctx, key, value, cur.Rev) })
+	}
+	stored = err == nil
+	return it, err
+}
+
+// settle puts back what this kind of write may not change.
+func (p *Pipeline) settle(r client.Request, obj, old api.Object) error {
+	k := r.Kind
+	obj.SetUID(old.GetUID())
+	obj.SetCreationTimestamp(old.GetCreationTimestamp())
+	obj.SetDeletionTimestamp(old.GetDeletionTimestamp())
+	obj.SetDeletionGracePeriodSeconds(old.GetDeletionGracePeriodSeconds())
+	obj.SetSelfLink("")
+	obj.SetGenerateName(old.GetGenerateName())
+	obj.SetGeneration(old.GetGeneration())
+	switch r.Subresource {
+	case "":
+		if k.CopyStatus != nil {
+			k.CopyStatus(obj, old)
+		}
+		if k.PrepareUpdate != nil {
+			k.PrepareUpdate(obj, old)
+		}
+		if k.Generation && !k.SpecEqual(obj, old) {
+			obj.SetGeneration(old.GetGeneration() + 1)
+		}
+	case "status":
+		if !k.HasStatus {
+			return notFound(r)
+		}
+		k.CopySpec(obj, old)
+		if k.PrepareStatus != nil {
+			k.PrepareStatus(obj, old)
+		}
+	case "finalize":
+		if k.CopyStatus != nil {
+			k.CopyStatus(obj, old)
+		}
+		keepMetadata(obj, old)
+	default:
+		return p.settleSubresource(r, obj, old)
+	}
+	return nil
+}
+
+func keepMetadata(obj, old api.Object) {
+	obj.SetLabels(old.GetLabels())
+	obj.SetAnnotations(old.GetAnnotations())
+	obj.SetOwnerReferences(old.GetOwnerReferences())
+	obj.SetFinalizers(old.GetFinalizers())
+}
+
+func (p *Pipeline) validateUpdate(r client.Request, obj, old api.Object) error {
+	validate := r.Kind.ValidateUpdate
+	switch r.Subresource {
+	case "status":
+		validate = r.Kind.ValidateStatus
+	case "finalize":
+		validate = nil
+	}
+	if s, ok := subresourceValidation[r.Kind.Plural+"/"+r.Subresource]; ok {
+		validate = s
+	}
+	if validate == nil {
+		return nil
+	}
+	obj.SetResourceVersion(old.GetResourceVersion())
+	if errs := validate(obj, old); len(errs) > 0 {
+		return apierrors.NewInvalid(r.Kind.GVK.GroupKind(), obj.GetName(), errs)
+	}
+	return nil
+}

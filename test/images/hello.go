@@ -1,0 +1,38 @@
+package main
+
+import (
+	_ "embed"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+//go:embed hello/hello.c
+var helloSource []byte
+
+// hello compiles the sample application.
+func hello(work string) (*image, error) {
+	cc := os.Getenv("CC")
+	if cc == "" {
+		cc = "gcc"
+	}
+	source, binary := filepath.Join(work, "hello.c"), filepath.Join(work, "hello")
+	if err := os.WriteFile(source, helloSource, 0o600); err != nil {
+		return nil, err
+	}
+	if _, err := command(work, cc, "-Os", "-static", "-s", "-Wall", "-Wextra", "-Werror", "-ffunction-sections", "-fdata-sections",
+		"-Wl,--gc-sections", "-Wl,--build-id=none", "-o", binary, "hello.c"); err != nil {
+		return nil, fmt.Errorf("compile: %w", err)
+	}
+	img := newImage("monohull.io/hello:latest")
+	img.text("/etc/passwd", "root:x:0:0:root:/:/sbin/nologin\nhello:x:65532:65532:hello:/:/sbin/nologin\n")
+	img.text("/etc/group", "root:x:0:\nhello:x:65532:\n")
+	if err := img.copy("/hello", binary); err != nil {
+		return nil, err
+	}
+	img.config["Entrypoint"] = []string{"/hello"}
+	img.config["User"] = "65532:65532"
+	img.config["WorkingDir"] = "/"
+	img.config["ExposedPorts"] = map[string]any{"8080/tcp": map[string]any{}}
+	return img, nil
+}
