@@ -35,6 +35,15 @@ const (
 	maxBackoff = 1000 * time.Second
 )
 
+// A key whose turn took long rests before its next one, so that the changes of
+// thousands of pods are taken in tens at a time, and one large object cannot
+// keep a worker for itself.
+const (
+	restAfter  = 2 * time.Millisecond // turns shorter than this need none
+	restFactor = 4
+	maxRest    = 20 * time.Millisecond
+)
+
 // Key names the object a reconciliation is about.
 type Key struct{ Namespace, Name string }
 
@@ -160,7 +169,15 @@ func (c *Controller) turn(ctx context.Context, log *slog.Logger, q workqueue.Typ
 	if down {
 		return false
 	}
-	defer q.Done(key)
+	start := time.Now()
+	defer func() {
+		// not done yet, as far as the queue knows: it holds changes back
+		if took := time.Since(start); took > restAfter && ctx.Err() == nil {
+			time.AfterFunc(min(restFactor*took, maxRest), func() { q.Done(key) })
+			return
+		}
+		q.Done(key)
+	}()
 	again, err := c.Reconcile(ctx, key)
 	switch {
 	case ctx.Err() != nil:

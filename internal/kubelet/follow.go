@@ -4,7 +4,6 @@ import (
 	"context"
 	"os"
 	"path/filepath"
-	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -26,13 +25,11 @@ const orphanRetry = time.Second
 // followPods hands the node's pods to their workers. Once those there were at the
 // start are known, it adopts what no pod stands for.
 func (k *Kubelet) followPods(ctx context.Context) error {
-	var first sync.Once
-	adopt := func() { k.tasks.Go(func() { k.adoptOrphans(ctx) }) }
 	// A node's pods are found by index, so that an empty cluster adopts as well.
 	for _, p := range k.pods.ByIndex(client.ByNode, k.cfg.NodeName) {
 		k.podChanged(ctx, p)
 	}
-	first.Do(adopt)
+	k.tasks.Go(func() { k.adoptOrphans(ctx) })
 	return k.pods.Follow(ctx, func(changes []client.Change[*corev1.Pod]) {
 		for _, c := range changes {
 			switch {

@@ -133,7 +133,7 @@ func clip(s string) string { return s[:min(len(s), 10<<10)] }
 
 // messagePath is the file a container leaves its last words in.
 func (w *worker) messagePath(container string, attempt int32) string {
-	return filepath.Join(w.k.vols.PodDir(string(w.pod.UID)), "containers", container, fmt.Sprintf("%08x", uint32(attempt)))
+	return filepath.Join(w.k.vols.PodDir(string(w.uid)), "containers", container, fmt.Sprintf("%08x", uint32(attempt)))
 }
 
 // lastWords is the message of a container that ended: its own, or the end of its log.

@@ -35,7 +35,12 @@ func (w *worker) observe(ctx context.Context) error {
 		}
 		sandboxes = append(sandboxes, s)
 	}
-	slices.SortFunc(sandboxes, func(a, b podmachine.Sandbox) int { return b.CreatedAt.Compare(a.CreatedAt) })
+	slices.SortFunc(sandboxes, func(a, b podmachine.Sandbox) int {
+		if a.Attempt != b.Attempt {
+			return int(b.Attempt) - int(a.Attempt)
+		}
+		return b.CreatedAt.Compare(a.CreatedAt)
+	})
 	containers, err := rt.ListContainers(ctx, &runtimeapi.ListContainersRequest{Filter: &runtimeapi.ContainerFilter{LabelSelector: match}})
 	if err != nil {
 		return fmt.Errorf("list containers: %w", err)

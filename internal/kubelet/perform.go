@@ -67,9 +67,9 @@ func (w *worker) perform(ctx context.Context, a podmachine.Action) {
 		w.deletePod(ctx, a)
 	case podmachine.RemoveDir:
 		w.begin(ctx, a, func(context.Context) func() {
-			err := w.k.vols.Remove(string(w.pod.UID))
+			err := w.k.vols.Remove(string(w.uid))
 			if err == nil && w.name != "" {
-				err = os.RemoveAll(w.k.podLogDir(w.namespace, w.name, string(w.pod.UID)))
+				err = os.RemoveAll(w.k.podLogDir(w.namespace, w.name, string(w.uid)))
 			}
 			if err != nil {
 				w.log.Warn("kubelet: a pod's directory was not removed; it is tried again", "error", err)
@@ -89,9 +89,10 @@ func (w *worker) begin(ctx context.Context, a podmachine.Action, f func(context.
 	w.cancels[key] = task{cancel, n}
 	w.obs.Busy[key] = w.k.cfg.Now().Add(a.Grace)
 	w.tasks.Go(func() {
-		defer cancel()
 		apply := f(ctx)
 		w.post(func() {
+			// Not before: what is applied asks ctx whether it was aborted.
+			defer cancel()
 			if w.cancels[key].n == n { // not replaced by a later one
 				delete(w.cancels, key)
 				delete(w.obs.Busy, key)
@@ -139,13 +140,16 @@ func grow(fails int, limit time.Duration) time.Duration {
 
 func isGone(err error) bool { return grpcstatus.Code(err) == codes.NotFound }
 
-// event reports something about the pod, or a container of it.
+// event reports something about the pod, or a container of it. Anyone may call it.
 func (w *worker) event(container, eventType, reason, message string) {
+	w.mu.Lock()
+	pod := w.latest
+	w.mu.Unlock()
 	path := ""
 	if container != "" {
-		path = criconfig.FieldPath(w.pod, container)
+		path = criconfig.FieldPath(pod, container)
 	}
-	w.k.rec.Event(events.PodRef(w.pod, path), eventType, reason, message)
+	w.k.rec.Event(events.PodRef(pod, path), eventType, reason, message)
 }
 
 func (w *worker) mountVolumes(ctx context.Context, a podmachine.Action) {

@@ -9,8 +9,8 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/monohull/monohull/internal/kubelet/criconfig"
 	"github.com/monohull/monohull/internal/kubelet/podmachine"
 	"github.com/monohull/monohull/internal/kubelet/volumes"
 )
@@ -24,6 +24,7 @@ type worker struct {
 	k               *Kubelet
 	log             *slog.Logger
 	namespace, name string
+	uid             types.UID
 	wake            chan struct{} // holds one
 
 	mu    sync.Mutex // guards inbox and latest
@@ -70,7 +71,7 @@ type task struct {
 
 func newWorker(k *Kubelet, pod *corev1.Pod) *worker {
 	w := &worker{
-		k: k, log: k.log.With("namespace", pod.Namespace, "pod", pod.Name), namespace: pod.Namespace, name: pod.Name,
+		k: k, log: k.log.With("namespace", pod.Namespace, "pod", pod.Name), namespace: pod.Namespace, name: pod.Name, uid: pod.UID,
 		wake: make(chan struct{}, 1), latest: pod, pod: pod, dirty: true,
 		paths: map[string]string{}, cancels: map[string]task{}, probes: map[probeKey]context.CancelFunc{},
 		pulls: map[string]podmachine.Backoff{}, messages: map[string]string{},
@@ -213,13 +214,8 @@ func (w *worker) turn(ctx context.Context) (wakeAt time.Time, over bool) {
 	for _, a := range plan.Actions {
 		w.perform(ctx, a)
 	}
-	if w.k.removed(plan) {
-		w.log.Info("kubelet: pod is gone from the node")
-	}
 	return soonest(plan.WakeAt, w.retryAt), plan.Over
 }
-
-func (k *Kubelet) removed(p podmachine.Plan) bool { return p.Over }
 
 func soonest(a, b time.Time) time.Time {
 	if a.IsZero() || !b.IsZero() && b.Before(a) {
@@ -307,6 +303,3 @@ func revision(pod *corev1.Pod) int64 {
 	}
 	return n
 }
-
-// fieldPath is how events name a container of this pod.
-func (w *worker) fieldPath(container string) string { return criconfig.FieldPath(w.pod, container) }

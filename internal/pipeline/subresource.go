@@ -16,12 +16,21 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/monohull/monohull/internal/api"
+	"github.com/monohull/monohull/internal/api/core"
 	"github.com/monohull/monohull/internal/cache"
 	"github.com/monohull/monohull/internal/client"
 )
 
 // subresourceValidation judges changes of subresources by "resource/name".
-var subresourceValidation = map[string]func(newObj, old api.Object) field.ErrorList{}
+var subresourceValidation = map[string]func(newObj, old api.Object) field.ErrorList{
+	"pods/" + subBinding: nil, // bind has judged it
+	"pods/ephemeralcontainers": func(n, old api.Object) field.ErrorList {
+		return core.ValidateEphemeralContainersUpdate(n.(*corev1.Pod), old.(*corev1.Pod))
+	},
+	"namespaces/finalize": func(n, old api.Object) field.ErrorList {
+		return core.ValidateNamespaceFinalize(n.(*corev1.Namespace), old.(*corev1.Namespace))
+	},
+}
 
 func (p *Pipeline) createSubresource(ctx context.Context, r client.Request, obj api.Object) (*cache.Item, error) {
 	switch body := obj.(type) {
@@ -40,13 +49,7 @@ func (p *Pipeline) bind(ctx context.Context, r client.Request, b *corev1.Binding
 	if b.Name != "" && b.Name != r.Name {
 		return nil, apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s) does not match the name on the URL (%s)", b.Name, r.Name))
 	}
-	var errs field.ErrorList
-	if k := b.Target.Kind; k != "" && k != "Node" {
-		errs = append(errs, field.NotSupported(field.NewPath("target", "kind"), k, []string{"Node", "<empty>"}))
-	}
-	if b.Target.Name == "" {
-		errs = append(errs, field.Required(field.NewPath("target", "name"), ""))
-	}
+	errs := core.ValidateBinding(b)
 	if len(errs) > 0 {
 		return nil, apierrors.NewInvalid(corev1.SchemeGroupVersion.WithKind("Binding").GroupKind(), r.Name, errs)
 	}

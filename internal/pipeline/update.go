@@ -234,11 +234,8 @@ func keepMetadata(obj, old api.Object) {
 
 func (p *Pipeline) validateUpdate(r client.Request, obj, old api.Object) error {
 	validate := r.Kind.ValidateUpdate
-	switch r.Subresource {
-	case "status":
+	if r.Subresource == "status" {
 		validate = r.Kind.ValidateStatus
-	case "finalize":
-		validate = nil
 	}
 	if s, ok := subresourceValidation[r.Kind.Plural+"/"+r.Subresource]; ok {
 		validate = s

@@ -220,24 +220,24 @@ func (h *shape) filterPodAffinity(s *snapshot, n *node) *verdict {
 		for i := range mine.required {
 			value, ok := have[mine.required[i].topologyKey]
 			if !ok {
-				return refuse(byPodAffinity, true, reasonAffinity)
+				return notWithItsPods
 			}
 			met = met && c.affinity[mine.required[i].topologyKey][value] > 0
 		}
 		// the first of a group that wants to be together may go anywhere
 		if !met && !(len(c.affinity) == 0 && matchesAll(s, mine.required, h.pod.pod)) {
-			return refuse(byPodAffinity, true, reasonAffinity)
+			return notWithItsPods
 		}
 		for i := range mine.requiredAnti {
 			key := mine.requiredAnti[i].topologyKey
 			if value, ok := have[key]; ok && c.anti[key][value] > 0 {
-				return refuse(byPodAffinity, false, reasonAntiAffinity)
+				return withWrongPods
 			}
 		}
 	}
 	for key, values := range c.existing {
 		if value, ok := have[key]; ok && values[value] > 0 {
-			return refuse(byPodAffinity, false, reasonExistingAnti)
+			return unwantedByOthers
 		}
 	}
 	return nil

@@ -51,6 +51,21 @@ type verdict struct {
 	lasting bool
 }
 
+// Refusals that are the same each time are made once; verdicts do not change.
+var (
+	notSchedulable   = refuse(byUnschedulable, true, reasonUnschedulable)
+	notThatName      = refuse(byNodeAffinity, true, reasonNodeName)
+	notTolerated     = refuse(byTaints, true, reasonTaint)
+	notMatching      = refuse(byNodeAffinity, true, reasonNodeAffinity)
+	noFreePort       = refuse(byPorts, false, reasonPorts)
+	noSpreadKey      = refuse(bySpread, true, reasonSpreadLabel)
+	tooSkewed        = refuse(bySpread, false, reasonSpread)
+	notWithItsPods   = refuse(byPodAffinity, true, reasonAffinity)
+	withWrongPods    = refuse(byPodAffinity, false, reasonAntiAffinity)
+	unwantedByOthers = refuse(byPodAffinity, false, reasonExistingAnti)
+	noVictimsThere   = refuse(0, true, reasonNoVictims)
+)
+
 func refuse(by cause, lasting bool, reason string) *verdict {
 	return &verdict{by: by, lasting: lasting, reasons: []string{reason}}
 }
@@ -61,24 +76,24 @@ func filterNode(h *shape, n *node) *verdict {
 	pod := h.pod.pod
 	switch {
 	case n.obj.Spec.Unschedulable && !tolerated(pod.Spec.Tolerations, &corev1.Taint{Key: corev1.TaintNodeUnschedulable, Effect: corev1.TaintEffectNoSchedule}):
-		return refuse(byUnschedulable, true, reasonUnschedulable)
+		return notSchedulable
 	case pod.Spec.NodeName != "" && pod.Spec.NodeName != n.name:
-		return refuse(byNodeAffinity, true, reasonNodeName)
+		return notThatName
 	case hardTaint(n.obj.Spec.Taints, pod.Spec.Tolerations):
-		return refuse(byTaints, true, reasonTaint)
+		return notTolerated
 	}
 	if ok, err := h.required.Match(n.obj); err != nil || !ok {
-		return refuse(byNodeAffinity, true, reasonNodeAffinity)
+		return notMatching
 	}
 	if !portsFree(h.pod.ports, n) {
-		return refuse(byPorts, false, reasonPorts)
+		return noFreePort
 	}
 	return fits(h.pod, n)
 }
 
 func tolerated(list []corev1.Toleration, taint *corev1.Taint) bool {
 	for i := range list {
-		if list[i].ToleratesTaint(klog.Logger{}, taint, true) {
+		if list[i].ToleratesTaint(klog.Logger{}, taint, false) {
 			return true
 		}
 	}

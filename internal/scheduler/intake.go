@@ -92,6 +92,7 @@ func (s *Scheduler) onPods(changes []client.Change[*corev1.Pod]) {
 	forget := func(p *corev1.Pod) {
 		s.queue.remove(p.UID)
 		delete(s.assumed, p.UID)
+		delete(s.snap.leaving, p.UID)
 		s.snap.nominate(&podInfo{pod: p}, "")
 		if n := s.snap.removePod(p.UID); n != nil {
 			by |= byResources | byPorts | bySpread | byPodAffinity

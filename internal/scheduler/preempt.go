@@ -58,7 +58,7 @@ func (t *search) waitsForVictims(movable []*node) bool {
 			continue
 		}
 		for _, p := range n.pods {
-			if p.priority < t.p.priority && leavesByPreemption(p.pod) {
+			if p.priority < t.p.priority && (t.s.leaving[p.pod.UID] || leavesByPreemption(p.pod)) {
 				return true
 			}
 		}
@@ -108,7 +108,7 @@ func (t *search) victims(n *node) ([]*podInfo, *verdict) {
 		}
 	}
 	if len(lower) == 0 {
-		return nil, refuse(0, true, reasonNoVictims)
+		return nil, noVictimsThere
 	}
 	sort.Slice(lower, func(i, j int) bool { return moreImportant(lower[i], lower[j]) })
 	trial := n.copy()

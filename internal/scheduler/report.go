@@ -45,8 +45,12 @@ func (r *reports) put(x *report) {
 	uid := x.pod.UID
 	if old := r.byUID[uid]; old == nil {
 		r.order = append(r.order, uid)
-	} else if x.victims == nil {
-		x.node, x.victims, x.demoted = old.node, old.victims, old.demoted
+	} else {
+		// what it meant to do is still to be done
+		if x.node == "" {
+			x.node = old.node
+		}
+		x.victims, x.demoted = append(old.victims, x.victims...), append(old.demoted, x.demoted...)
 	}
 	r.byUID[uid] = x
 	r.mu.Unlock()
@@ -118,6 +122,9 @@ func (s *Scheduler) write(ctx context.Context, x *report) {
 		}
 		s.log.Warn("scheduler: a pod could not be preempted; its successor is tried again", "namespace", x.pod.Namespace, "name", x.pod.Name, "node", x.node, "error", err)
 		s.mu.Lock()
+		for _, v := range x.victims {
+			delete(s.snap.leaving, v.pod.UID)
+		}
 		s.queue.nudge(x.pod.UID, s.clock.Now())
 		s.mu.Unlock()
 		s.poke()

@@ -226,6 +226,9 @@ func (s *Scheduler) failLocked(ctx context.Context, it *item, f *failure, now ti
 	r := &report{pod: pod, reason: corev1.PodReasonUnschedulable, message: f.message, nominated: s.snap.nominated[pod.UID]}
 	if f.nominated != "" {
 		r.victims, r.node = f.victims, f.nominated
+		for _, v := range f.victims {
+			s.snap.leaving[v.pod.UID] = true
+		}
 		r.demoted = s.demoteLocked(it.info, f.nominated)
 	}
 	s.reports.put(r)

@@ -20,8 +20,11 @@ type snapshot struct {
 	gen   uint64 // of the last change of any node
 	epoch uint64 // of the last change that all shapes depend on
 
-	where      map[types.UID]string // the node each counted pod is on
-	nominated  map[types.UID]string
+	where     map[types.UID]string // the node each counted pod is on
+	nominated map[types.UID]string
+	// leaving are pods that were chosen to make room and may not have been told
+	// yet: nobody is to be chosen in their stead meanwhile.
+	leaving    map[types.UID]bool
 	namespaces map[string]labels.Set
 	imageNodes map[string]int // how many nodes have an image
 	imageEpoch uint64
@@ -42,6 +45,7 @@ func newSnapshot(selectors func(*corev1.Pod) labels.Selector) *snapshot {
 	}
 	return &snapshot{
 		nodes: map[string]*node{}, where: map[types.UID]string{}, nominated: map[types.UID]string{},
+		leaving:    map[types.UID]bool{},
 		namespaces: map[string]labels.Set{}, imageNodes: map[string]int{},
 		selectors: selectors, shapes: newShapeCache(),
 	}

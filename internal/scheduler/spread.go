@@ -161,14 +161,14 @@ func (h *shape) filterSpread(e *entry, least []int64) *verdict {
 	for i, t := range h.hard {
 		at := &e.hard[i]
 		if !at.present {
-			return refuse(bySpread, true, reasonSpreadLabel)
+			return noSpreadKey
 		}
 		var pods int64
 		if d := t.domains[at.value]; d != nil {
 			pods = d.pods
 		}
 		if pods+t.self-least[i] > t.maxSkew {
-			return refuse(bySpread, false, reasonSpread)
+			return tooSkewed
 		}
 	}
 	return nil

@@ -195,3 +195,6 @@ func (c *Cluster) MakeReady(namespace, name, ip string) {
 		p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue, LastTransitionTime: metav1.NewTime(c.Clock.Now())}}
 	})
 }
+
+// Revision is how many writes there were, about.
+func (c *Cluster) Revision() int64 { return c.caches.Rev() }

@@ -47,4 +47,3 @@ func (c *Cluster) RunKubelet(node string, sick func(*corev1.Pod) bool) {
 	})
 	c.t.Cleanup(func() { cancel(); wg.Wait() })
 }
-

@@ -289,24 +289,12 @@ func (r *collector) collectChanged(ctx context.Context, o object, refs []metav1.
 	return nil
 }
 
-// foreground lets an owner go once none of its dependents holds it, and until
-// then sees that they go.
+// foreground lets an owner go once none of its dependents holds it. Each of
+// them was named when the owner began to wait, or when it came, and names the
+// owner when it goes.
 func (r *collector) foreground(ctx context.Context, o object) error {
-	held := false
-	var errs []error
-	for _, d := range r.dependents(o.GetUID()) {
-		if d.GetDeletionTimestamp() == nil {
-			if err := r.attempt(ctx, d); err != nil {
-				errs = append(errs, err)
-				continue
-			}
-		}
-		if cur, ok := r.get(d.key()); ok && cur.GetUID() == d.GetUID() && blocks(cur, o.GetUID()) {
-			held = true
-		}
-	}
-	if err := errors.Join(errs...); err != nil || held {
-		return err // the end of the last one that holds it wakes us
+	if slices.ContainsFunc(r.dependents(o.GetUID()), func(d object) bool { return blocks(d, o.GetUID()) }) {
+		return nil
 	}
 	return r.removeFinalizer(ctx, o, metav1.FinalizerDeleteDependents)
 }

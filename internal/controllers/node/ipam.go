@@ -10,6 +10,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/monohull/monohull/internal/api"
+	"github.com/monohull/monohull/internal/cache"
 	"github.com/monohull/monohull/internal/client"
 	"github.com/monohull/monohull/internal/controllers"
 )
@@ -32,14 +33,25 @@ func ipam(deps controllers.Deps) *controllers.Controller {
 	}
 	return &controllers.Controller{
 		Name: "node-ipam-controller", Client: c, Workers: 1, Reconcile: r.reconcile,
-		Inputs: []controllers.Input{controllers.On(func(_, cur *corev1.Node) []controllers.Key {
-			if cur.Spec.PodCIDR != "" || cur.DeletionTimestamp != nil {
-				return nil
+		Inputs: []controllers.Input{controllers.OnKind(api.For[*corev1.Node](c.Table()), func(e cache.Event) []controllers.Key {
+			if !e.Deleted {
+				return without(e.Item.Obj.(*corev1.Node))
 			}
-			return []controllers.Key{controllers.KeyOf(cur)}
+			return without(r.nodes.List("", nil)...) // its range may be what they lacked
 		})},
 		Outputs: []controllers.Output{{Kind: api.For[*corev1.Node], Field: "spec.podCIDRs", Exclusive: true}},
 	}
+}
+
+// without names the nodes that have no range and need one.
+func without(nodes ...*corev1.Node) []controllers.Key {
+	var keys []controllers.Key
+	for _, n := range nodes {
+		if n.Spec.PodCIDR == "" && n.DeletionTimestamp == nil {
+			keys = append(keys, controllers.KeyOf(n))
+		}
+	}
+	return keys
 }
 
 func (r *allocator) reconcile(ctx context.Context, key controllers.Key) (time.Duration, error) {

@@ -68,7 +68,8 @@ func (r *endpointer) reconcile(ctx context.Context, key controllers.Key) (time.D
 	cut := truncate(subsets)
 	labels := endpointsLabels(s)
 	cur, exists := r.endpoints.Get(key.Namespace, key.Name)
-	if exists && equal(cur.Subsets, subsets) && equal(cur.Labels, labels) && (cur.Annotations[corev1.EndpointsOverCapacity] == overCapacity) == cut {
+	// packed again, for another's order of the same content is no difference
+	if exists && equal(pack(entriesOf(cur.Subsets)), pack(entriesOf(subsets))) && equal(cur.Labels, labels) && (cur.Annotations[corev1.EndpointsOverCapacity] == overCapacity) == cut {
 		return 0, nil
 	}
 	set := func(e *corev1.Endpoints) error {

@@ -47,6 +47,7 @@ func deployments(deps controllers.Deps) *controllers.Controller {
 			controllers.On[*appsv1.Deployment](nil),
 			controllers.OnKind(api.For[*appsv1.ReplicaSet](c.Table()), r.setKeys),
 			controllers.OnKind(api.For[*corev1.Pod](c.Table()), r.podKeys),
+			r.strays.endOfNamespaces(c),
 		},
 		Outputs: []controllers.Output{
 			{Kind: api.For[*appsv1.Deployment], Field: "status", Exclusive: true},

@@ -64,6 +64,7 @@ func newReplicator[T api.Object](deps controllers.Deps, k replicaKind[T]) *contr
 		Inputs: []controllers.Input{
 			controllers.On[T](nil),
 			controllers.OnKind(api.For[*corev1.Pod](c.Table()), r.podKeys),
+			r.strays.endOfNamespaces(c),
 		},
 		Outputs: []controllers.Output{
 			{Kind: api.For[T], Field: "status", Exclusive: true},

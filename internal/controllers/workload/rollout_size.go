@@ -69,6 +69,10 @@ func total(sets []*appsv1.ReplicaSet, of func(*appsv1.ReplicaSet) int32) int32 {
 
 func available(rs *appsv1.ReplicaSet) int32 { return rs.Status.AvailableReplicas }
 
+// serving are the available pods that a set is to keep: one that was told to
+// shrink still counts pods which it is about to delete.
+func serving(rs *appsv1.ReplicaSet) int32 { return min(available(rs), size(rs)) }
+
 // sizable are the sets that are to have pods.
 func sizable(sets []*appsv1.ReplicaSet) []*appsv1.ReplicaSet {
 	return slices.DeleteFunc(slices.Clone(sets), func(rs *appsv1.ReplicaSet) bool { return rs == nil || size(rs) == 0 })
@@ -110,7 +114,7 @@ func shrinkStep(d *appsv1.Deployment, newSet *appsv1.ReplicaSet, old []*appsv1.R
 	_, unavailable := bounds(d)
 	minAvailable := wanted(d) - unavailable
 	all := append(slices.Clone(old), newSet)
-	newUnavailable := size(newSet) - available(newSet)
+	newUnavailable := size(newSet) - serving(newSet)
 	most := total(all, size) - minAvailable - newUnavailable
 	if most <= 0 {
 		return nil
@@ -121,12 +125,12 @@ func shrinkStep(d *appsv1.Deployment, newSet *appsv1.ReplicaSet, old []*appsv1.R
 	for i, rs := range old {
 		to[i] = size(rs)
 		if cleaned < most {
-			n := max(0, min(most-cleaned, size(rs)-available(rs)))
+			n := min(most-cleaned, size(rs)-serving(rs))
 			to[i] -= n
 			cleaned += n
 		}
 	}
-	spare := total(all, available) - minAvailable
+	spare := total(all, serving) - minAvailable
 	for i := range old {
 		if spare <= 0 {
 			break
@@ -153,10 +157,9 @@ func byCreation(a, b *appsv1.ReplicaSet) int {
 // or each takes its share, so that scaling does not speed a rollout up.
 func scaleStep(d *appsv1.Deployment, newSet *appsv1.ReplicaSet, old []*appsv1.ReplicaSet) []resize {
 	if rs := onlyOrLatest(newSet, old); rs != nil {
-		if size(rs) == wanted(d) {
-			return nil
-		}
-		return []resize{{set: rs, to: wanted(d)}}
+		// forced, for an annotation that stays behind would look like a
+		// change of the wanted number for ever
+		return []resize{{set: rs, to: wanted(d), force: true}}
 	}
 	if saturated(d, newSet) {
 		var out []resize

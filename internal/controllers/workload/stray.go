@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -13,7 +14,9 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/monohull/monohull/internal/api"
+	"github.com/monohull/monohull/internal/cache"
 	"github.com/monohull/monohull/internal/client"
+	"github.com/monohull/monohull/internal/controllers"
 )
 
 // strays knows the objects of a kind that nobody controls, by namespace. Few
@@ -70,14 +73,19 @@ func (s *strays[T]) in(namespace string) []T {
 	return out
 }
 
-// forget lets go of a namespace that is gone.
-func (s *strays[T]) forget(namespace string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.names, namespace)
+// endOfNamespaces is the input that lets go of namespaces that are gone.
+func (s *strays[T]) endOfNamespaces(c *client.Client) controllers.Input {
+	return controllers.OnKind(api.For[*corev1.Namespace](c.Table()), func(e cache.Event) []controllers.Key {
+		if e.Deleted {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			delete(s.names, e.Item.Obj.GetName())
+		}
+		return nil
+	})
 }
 
-// owned lists what an owner controls and what it could adopt.
+// candidates lists what an owner controls and what it could adopt.
 func (s *strays[T]) candidates(owner api.Object) []T {
 	return append(s.kind.ByIndex(client.ByOwner, string(owner.GetUID())), s.in(owner.GetNamespace())...)
 }

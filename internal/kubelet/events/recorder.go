@@ -51,6 +51,7 @@ type Recorder struct {
 	order   *list.List // of *seenEvent, the one used last in front
 	similar map[similarKey]*similarState
 	spam    map[types.UID]*bucket
+	stamp   int64
 }
 
 type report struct {
@@ -166,8 +167,10 @@ func (r *Recorder) create(ctx context.Context, rep report, sk seenKey, message s
 		ns = metav1.NamespaceDefault
 	}
 	t := metav1.NewTime(rep.at)
+	// Two events of one moment still have two names.
+	r.stamp = max(r.stamp+1, rep.at.UnixNano())
 	e := &corev1.Event{
-		ObjectMeta:     metav1.ObjectMeta{Namespace: ns, Name: fmt.Sprintf("%s.%x", clipName(rep.ref.Name), rep.at.UnixNano())},
+		ObjectMeta:     metav1.ObjectMeta{Namespace: ns, Name: fmt.Sprintf("%s.%x", clipName(rep.ref.Name), r.stamp)},
 		InvolvedObject: rep.ref, Reason: rep.reason, Message: message, Type: rep.kind,
 		FirstTimestamp: t, LastTimestamp: t, Count: 1,
 		Source:              corev1.EventSource{Component: r.component, Host: r.host},
@@ -175,13 +178,6 @@ func (r *Recorder) create(ctx context.Context, rep report, sk seenKey, message s
 	}
 	name := e.Name
 	_, err := r.w.Create(ctx, e)
-	for n := 1; n <= 3 && apierrors.IsAlreadyExists(err); n++ {
-		// The clock is coarser than the queue is fast.
-		name = fmt.Sprintf("%s.%x", clipName(rep.ref.Name), rep.at.UnixNano()+int64(n))
-		again := e.DeepCopy()
-		again.Name, again.ResourceVersion, again.UID = name, "", ""
-		_, err = r.w.Create(ctx, again)
-	}
 	if err != nil {
 		r.failed(ctx, rep, err)
 		return

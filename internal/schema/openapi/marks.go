@@ -91,8 +91,9 @@ var typeWords = map[string]string{
 	"io.k8s.apimachinery.pkg.apis.meta.v1.Duration":  "Duration is a length of time such as \"1h30m\".",
 	"io.k8s.apimachinery.pkg.util.intstr.IntOrString": "IntOrString is a field that holds either a number or a string, " +
 		"such as a port by number or by name.",
-	"io.k8s.apimachinery.pkg.runtime.RawExtension": "RawExtension holds an object of any kind.",
-	"io.k8s.apimachinery.pkg.version.Info":         "Info tells the version of a server.",
+	"io.k8s.apimachinery.pkg.runtime.RawExtension":    "RawExtension holds an object of any kind.",
+	"io.k8s.apimachinery.pkg.apis.meta.v1.WatchEvent": "WatchEvent is one event that a watch sends: what happened, and the object it happened to.",
+	"io.k8s.apimachinery.pkg.version.Info":            "Info tells the version of a server.",
 }
 
 // markTable: a name below io.k8s, then what its comments say of it.

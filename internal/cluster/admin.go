@@ -1,0 +1,113 @@
+package cluster
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/monohull/monohull/internal/runtime"
+	"github.com/monohull/monohull/internal/runtime/image"
+)
+
+// SocketPath is where a running server takes the commands of `monohull image`.
+// Only root may open it.
+func SocketPath(dataDir string) string { return filepath.Join(dataDir, "monohull.sock") }
+
+func bytesReader(b []byte) io.Reader { return bytes.NewReader(b) }
+
+// ImageProgress is one line of the answer to a pull or an import: how far it
+// is, or, last, the images' names or an error.
+type ImageProgress struct {
+	Done   int64    `json:"done,omitempty"`  // bytes
+	Total  int64    `json:"total,omitempty"` // bytes; 0 while it is not known
+	Images []string `json:"images,omitempty"`
+	Error  string   `json:"error,omitempty"`
+}
+
+// ImageInfo is one line of the list of images.
+type ImageInfo struct {
+	Names []string `json:"names"`
+	ID    string   `json:"id"`
+	Size  int64    `json:"size"` // bytes, compressed
+}
+
+// serveAdmin serves the socket until ctx ends.
+func (c *cluster) serveAdmin(ctx context.Context, rt *runtime.Runtime) error {
+	path := SocketPath(c.cfg.DataDir)
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("cluster: removing the old command socket: %w", err)
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return fmt.Errorf("cluster: opening the command socket: %w", err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		l.Close()
+		return fmt.Errorf("cluster: opening the command socket: %w", err)
+	}
+	srv := &http.Server{Handler: ImageHandler(rt.Images()), ReadHeaderTimeout: 10 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx }}
+	done := make(chan error, 1)
+	go func() { done <- srv.Serve(l) }()
+	select {
+	case <-ctx.Done():
+		srv.Close()
+		<-done
+		return nil
+	case err := <-done:
+		return fmt.Errorf("cluster: serving commands: %w", err)
+	}
+}
+
+// ImageHandler serves the image commands over a store.
+func ImageHandler(s *image.Store) http.Handler {
+	m := http.NewServeMux()
+	m.HandleFunc("POST /images/import", func(w http.ResponseWriter, r *http.Request) {
+		list, err := s.Import(r.Context(), r.Body)
+		finish(w, list, err)
+	})
+	m.HandleFunc("POST /images/pull", func(w http.ResponseWriter, r *http.Request) {
+		var auth *runtimeapi.AuthConfig
+		if u, p, ok := r.BasicAuth(); ok {
+			auth = &runtimeapi.AuthConfig{Username: u, Password: p}
+		}
+		control := http.NewResponseController(w)
+		img, err := s.Pull(r.Context(), r.URL.Query().Get("ref"), auth, func(p image.Progress) {
+			_ = json.NewEncoder(w).Encode(ImageProgress{Done: p.Done, Total: p.Total})
+			_ = control.Flush()
+		})
+		finish(w, []*image.Image{img}, err)
+	})
+	m.HandleFunc("DELETE /images", func(w http.ResponseWriter, r *http.Request) {
+		finish(w, nil, s.Remove(r.Context(), r.URL.Query().Get("ref")))
+	})
+	m.HandleFunc("GET /images", func(w http.ResponseWriter, _ *http.Request) {
+		out := []ImageInfo{}
+		for _, i := range s.List() {
+			out = append(out, ImageInfo{Names: append(append([]string{}, i.Tags...), i.Digests...), ID: i.ID, Size: i.Size})
+		}
+		_ = json.NewEncoder(w).Encode(out)
+	})
+	return m
+}
+
+func finish(w http.ResponseWriter, list []*image.Image, err error) {
+	var p ImageProgress
+	if err != nil {
+		p.Error = err.Error()
+	} else {
+		for _, i := range list {
+			p.Images = append(p.Images, i.Ref())
+		}
+	}
+	_ = json.NewEncoder(w).Encode(p)
+}

@@ -1,0 +1,38 @@
+// Package kubectl is the kubectl of the API level Monohull serves, inside the
+// binary.
+package kubectl
+
+import (
+	"os"
+
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+	kubectlcmd "k8s.io/component-base/cli"
+	"k8s.io/kubectl/pkg/cmd"
+	"k8s.io/kubectl/pkg/cmd/plugin"
+	"k8s.io/kubectl/pkg/cmd/util"
+
+	_ "github.com/monohull/monohull/internal/kubectl/quiet" // before kubectl initializes
+)
+
+// Main runs kubectl with arguments (those after its name) and does not return
+// where kubectl ends the process. kubeconfig is used where the user names none.
+func Main(args []string, kubeconfig string) int {
+	if os.Getenv("KUBECONFIG") == "" {
+		if _, err := os.Stat(kubeconfig); err == nil {
+			os.Setenv("KUBECONFIG", kubeconfig)
+		}
+	}
+	flags := genericclioptions.NewConfigFlags(true).WithDeprecatedPasswordFlag().WithDiscoveryBurst(300).WithDiscoveryQPS(50.0)
+	c := cmd.NewDefaultKubectlCommandWithArgs(cmd.KubectlOptions{
+		PluginHandler: cmd.NewDefaultPluginHandler(plugin.ValidPluginFilenamePrefixes),
+		Arguments:     append([]string{"kubectl"}, args...),
+		ConfigFlags:   flags,
+		IOStreams:     genericiooptions.IOStreams{In: os.Stdin, Out: os.Stdout, ErrOut: os.Stderr},
+	})
+	c.SetArgs(args)
+	if err := kubectlcmd.RunNoErrOutput(c); err != nil {
+		util.CheckErr(err)
+	}
+	return 0
+}
