@@ -10,6 +10,9 @@ import (
 )
 
 func main() {
+	if args, ok := asKubectl(os.Args); ok {
+		os.Exit(runKubectl(args))
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := newRoot().ExecuteContext(ctx); err != nil {

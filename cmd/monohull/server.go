@@ -22,7 +22,7 @@ func newRoot() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newServer())
+	root.AddCommand(newServer(), newKubectl(), newImage(), newStatus(), newCheck(), newReset())
 	return root
 }
 
@@ -62,7 +62,7 @@ it again with the same directory and it finds them. To remove every trace, use
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&cfg.DataDir, "data-dir", cluster.DefaultDataDir, "directory of everything the server keeps")
+	f.StringVar(&cfg.DataDir, "data-dir", defaultDataDir(), "directory of everything the server keeps")
 	f.StringVar(&cfg.WriteKubeconfig, "write-kubeconfig", "", "also write the administrator's kubeconfig to this `path`")
 	f.StringVar(&cfg.BindAddress, "bind-address", "0.0.0.0", "`address` the API listens on")
 	f.IntVar(&cfg.Port, "https-port", cluster.DefaultPort, "`port` the API listens on")

@@ -44,7 +44,11 @@ func (c *cluster) runScheduler(ctx context.Context) {
 // startNode starts this machine's node and returns when it is ready.
 func (c *cluster) startNode(ctx context.Context, ctl *control) error {
 	log := c.cfg.Logger
-	net, err := network.New(c.networkConfig())
+	netConfig := c.networkConfig()
+	if err := writeState(c.cfg.DataDir, state{PodCIDR: netConfig.PodCIDR, DNS: dnsAddress(&c.cfg)}); err != nil {
+		return err
+	}
+	net, err := network.New(netConfig)
 	if err != nil {
 		return fmt.Errorf("cluster: %w", err)
 	}

@@ -17,8 +17,8 @@
 // the node. It touches its directory, the runtime through the interfaces of
 // runtime.go, and the machine through Host.
 //
-// Lock order: Kubelet.admitMu, then Kubelet.mu, then worker.mu; none is held across
-// I/O except admitMu, which waits for nobody.
+// Lock order: Kubelet.admitMu or Kubelet.weightMu, then Kubelet.mu, then worker.mu.
+// None is held across I/O, but for weightMu across one write to a control group.
 //
 // Tests use a fake runtime and host, a writer in memory, and synctest.
 package kubelet

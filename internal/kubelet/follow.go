@@ -32,6 +32,9 @@ func (k *Kubelet) followPods(ctx context.Context) error {
 	k.tasks.Go(func() { k.adoptOrphans(ctx) })
 	return k.pods.Follow(ctx, func(changes []client.Change[*corev1.Pod]) {
 		for _, c := range changes {
+			if c.Old != nil && c.Old.UID != c.New.UID {
+				k.podGone(c.Old) // replaced by another of its name, in what was seen as one change
+			}
 			switch {
 			case c.New.Spec.NodeName != k.cfg.NodeName:
 			case c.Deleted:
@@ -40,7 +43,6 @@ func (k *Kubelet) followPods(ctx context.Context) error {
 				k.podChanged(ctx, c.New)
 			}
 		}
-		k.vanished()
 	})
 }
 
@@ -78,18 +80,6 @@ func (k *Kubelet) podGone(pod *corev1.Pod) {
 	defer k.mu.Unlock()
 	if w := k.workers[pod.UID]; w != nil {
 		w.setGone(pod)
-	}
-}
-
-// vanished finds workers whose pod was replaced by another of its name in a change
-// that was seen as one.
-func (k *Kubelet) vanished() {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	for uid, w := range k.workers {
-		if p, ok := k.pods.Get(w.namespace, w.name); ok && p.UID != uid {
-			w.setGone(nil)
-		}
 	}
 }
 
@@ -200,7 +190,10 @@ func (k *Kubelet) hear(e Event) {
 func (k *Kubelet) relistAll() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	for _, w := range k.workers {
+	for uid, w := range k.workers {
+		if p, ok := k.pods.Get(w.namespace, w.name); !ok || p.UID != uid {
+			w.setGone(nil)
+		}
 		w.look()
 	}
 	for id, ch := range k.ended { // whoever waits looks for itself

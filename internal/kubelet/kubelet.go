@@ -91,6 +91,9 @@ type Kubelet struct {
 	// admitMu makes admissions one after another.
 	admitMu sync.Mutex
 
+	weightMu sync.Mutex
+	weight   int64 // guarded by weightMu: CPU requests of burstable pods
+
 	mu        sync.Mutex // guards what follows
 	workers   map[types.UID]*worker
 	sandboxes map[string]*worker       // by sandbox ID
@@ -158,13 +161,7 @@ func (k *Kubelet) Run(ctx context.Context) error {
 	if err := k.measure(); err != nil {
 		return err
 	}
-	root := criconfig.Cgroup{Path: criconfig.PodCgroup(k.cfg.CgroupRoot, &corev1.Pod{Status: corev1.PodStatus{QOSClass: corev1.PodQOSGuaranteed}}).Path}
-	root.Path = filepath.Dir(root.Path)
-	for _, g := range []criconfig.Cgroup{root, {Path: root.Path + "/burstable", Shares: 2}, {Path: root.Path + "/besteffort", Shares: 2}} {
-		if err := k.deps.Host.SetCgroup(g); err != nil {
-			k.log.Warn("kubelet: a control group for pods could not be set up", "group", g.Path, "error", err)
-		}
-	}
+	k.setupCgroups()
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer k.tasks.Wait()

@@ -147,6 +147,15 @@ func at(ns int64) time.Time {
 func (w *worker) recall() {
 	for _, list := range [][]corev1.ContainerStatus{w.pod.Status.ContainerStatuses, w.pod.Status.InitContainerStatuses} {
 		for _, s := range list {
+			if wait := s.State.Waiting; wait != nil && wait.Reason == "CrashLoopBackOff" {
+				// The pause is as long as users were told.
+				var text string
+				if _, err := fmt.Sscanf(wait.Message, "back-off %s restarting", &text); err == nil {
+					if d, err := time.ParseDuration(text); err == nil && len(w.obs.Containers[s.Name]) > 0 {
+						w.obs.Crash[s.Name] = podmachine.Backoff{Delay: d, Last: w.obs.Containers[s.Name][0].FinishedAt}
+					}
+				}
+			}
 			for _, c := range w.obs.Containers[s.Name] {
 				if c.State != podmachine.Running || s.ContainerID != podmachine.RuntimeName+"://"+c.ID {
 					continue

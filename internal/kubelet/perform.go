@@ -210,6 +210,12 @@ func (w *worker) removeCgroups(pod *corev1.Pod) error {
 			return err
 		}
 	}
+	if podmachine.QOSClass(pod) == corev1.PodQOSBurstable {
+		w.mu.Lock()
+		w.admitted = false
+		w.mu.Unlock()
+		w.k.weighBurstable()
+	}
 	return nil
 }
 

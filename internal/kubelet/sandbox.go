@@ -55,6 +55,9 @@ func (w *worker) runSandbox(ctx context.Context, pod *corev1.Pod, attempt uint32
 		// Limits may be refused where a machine lacks a controller; the pod runs.
 		w.log.Warn("kubelet: a pod's control group was not set up as asked", "error", err)
 	}
+	if podmachine.QOSClass(pod) == corev1.PodQOSBurstable {
+		w.k.weighBurstable()
+	}
 	logDir := w.k.podLogDir(pod.Namespace, pod.Name, string(pod.UID))
 	if err := os.MkdirAll(logDir, 0o755); err != nil {
 		return fmt.Errorf("make the log directory: %w", err)

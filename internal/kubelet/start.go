@@ -122,7 +122,11 @@ func (w *worker) launch(ctx context.Context, l launch) *startError {
 	for _, m := range skipped {
 		w.event("", corev1.EventTypeWarning, "InvalidEnvironmentVariableNames", m)
 	}
-	mounts, err := w.mounts(l)
+	images, serr := w.imageVolumes(ctx, l)
+	if serr != nil {
+		return serr
+	}
+	mounts, err := w.mounts(l, images)
 	if err != nil {
 		return fail(errConfig, err)
 	}
@@ -190,7 +194,7 @@ func podIPs(l launch, node []string) []string {
 }
 
 // mounts makes what a container sees of volumes, and the files every one has.
-func (w *worker) mounts(l launch) ([]*runtimeapi.Mount, error) {
+func (w *worker) mounts(l launch, images map[string]*runtimeapi.Image) ([]*runtimeapi.Mount, error) {
 	var out []*runtimeapi.Mount
 	hosts := false
 	for i, m := range l.c.VolumeMounts {
@@ -206,6 +210,10 @@ func (w *worker) mounts(l launch) ([]*runtimeapi.Mount, error) {
 				return nil, err
 			}
 			sub = expanded
+		}
+		if img := images[m.Name]; img != nil {
+			out = append(out, &runtimeapi.Mount{ContainerPath: m.MountPath, Readonly: true, Image: &runtimeapi.ImageSpec{Image: img.GetId()}, ImageSubPath: sub})
+			continue
 		}
 		if sub != "" {
 			var err error
@@ -252,6 +260,23 @@ func (w *worker) mounts(l launch) ([]*runtimeapi.Mount, error) {
 			return nil, err
 		}
 		out = append(out, &runtimeapi.Mount{ContainerPath: l.c.TerminationMessagePath, HostPath: path})
+	}
+	return out, nil
+}
+
+// imageVolumes makes sure that the images a container mounts are there.
+func (w *worker) imageVolumes(ctx context.Context, l launch) (map[string]*runtimeapi.Image, *startError) {
+	out := map[string]*runtimeapi.Image{}
+	for _, m := range l.c.VolumeMounts {
+		v := volumeOf(l.pod, m.Name)
+		if v == nil || v.Image == nil || out[m.Name] != nil {
+			continue
+		}
+		img, err := w.pullImage(ctx, l.pod, &corev1.Container{Name: l.c.Name, Image: v.Image.Reference, ImagePullPolicy: v.Image.PullPolicy})
+		if err != nil {
+			return nil, err
+		}
+		out[m.Name] = img
 	}
 	return out, nil
 }

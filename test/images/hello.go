@@ -24,7 +24,7 @@ func hello(work string) (*image, error) {
 		"-Wl,--gc-sections", "-Wl,--build-id=none", "-o", binary, "hello.c"); err != nil {
 		return nil, fmt.Errorf("compile: %w", err)
 	}
-	img := newImage("monohull.io/hello:latest")
+	img := newImage("monohull.io/hello:1.0")
 	img.text("/etc/passwd", "root:x:0:0:root:/:/sbin/nologin\nhello:x:65532:65532:hello:/:/sbin/nologin\n")
 	img.text("/etc/group", "root:x:0:\nhello:x:65532:\n")
 	if err := img.copy("/hello", binary); err != nil {

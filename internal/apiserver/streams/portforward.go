@@ -82,7 +82,7 @@ func (f *forwarder) serveSPDY(ctx context.Context, w http.ResponseWriter, req *h
 		return // answered
 	}
 	ready := make(chan struct{})
-	conn := spdy.NewResponseUpgrader().UpgradeResponse(w, req, f.accept(ctx, ready))
+	conn := spdy.NewResponseUpgrader().UpgradeResponse(hijackable{w}, req, f.accept(ctx, ready))
 	if conn != nil {
 		f.run(ctx, conn, ready)
 	}

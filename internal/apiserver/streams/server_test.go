@@ -46,6 +46,11 @@ func testPod(containers ...string) *corev1.Pod {
 	return pod
 }
 
+// wrapped is a response writer as middleware leaves it.
+type wrapped struct{ http.ResponseWriter }
+
+func (w wrapped) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
 // serve answers /exec, /attach, /portforward and /log for one pod. Every
 // handler has returned when the test ends.
 func serve(t *testing.T, pod *corev1.Pod, node Backend) *httptest.Server {
@@ -77,7 +82,7 @@ func serve(t *testing.T, pod *corev1.Pod, node Backend) *httptest.Server {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		running <- struct{}{}
 		defer func() { <-running }()
-		mux.ServeHTTP(w, r)
+		mux.ServeHTTP(wrapped{w}, r)
 	}))
 	t.Cleanup(func() {
 		s.Close()

@@ -1,8 +1,10 @@
 package streams
 
 import (
+	"bufio"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"time"
 
@@ -35,7 +37,7 @@ func openSPDY(w http.ResponseWriter, req *http.Request, want wanted) (*session, 
 	opened := make(chan spdyStream)
 	stop := make(chan struct{})
 	defer close(stop)
-	conn := spdy.NewResponseUpgrader().UpgradeResponse(w, req, func(s httpstream.Stream, replied <-chan struct{}) error {
+	conn := spdy.NewResponseUpgrader().UpgradeResponse(hijackable{w}, req, func(s httpstream.Stream, replied <-chan struct{}) error {
 		select {
 		case opened <- spdyStream{s, replied}:
 			return nil
@@ -157,4 +159,12 @@ func linger(gone <-chan struct{}) {
 	case <-gone:
 	case <-t.C:
 	}
+}
+
+// hijackable lets the SPDY upgrader reach the connection through a chain of
+// wrapped response writers.
+type hijackable struct{ http.ResponseWriter }
+
+func (h hijackable) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	return http.NewResponseController(h.ResponseWriter).Hijack()
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"slices"
 	"sync"
 	"testing"
@@ -48,7 +49,12 @@ func New(t testing.TB) *Cluster {
 	}
 	c.caches = cache.NewSet(cache.Config{Store: c.store, Table: c.table, Indexes: client.Indexes(c.table), Logger: log})
 	c.writer = &writer{c: c}
-	c.Client = client.New(c.table, c.caches, c.writer, nil).AsUser("test")
+	var w client.Writer = c.writer
+	if os.Getenv("REAL") != "" {
+		w = c.pipeline(log)
+		Denied = func(s string) { fmt.Println("DENIED", s) }
+	}
+	c.Client = client.New(c.table, c.caches, w, nil).AsUser("test")
 	ctx, cancel := context.WithCancel(context.Background())
 	c.ctx = ctx
 	var wg sync.WaitGroup

@@ -181,8 +181,11 @@ func (w *writer) replace(ctx context.Context, r client.Request, cur *cache.Item,
 	next := obj
 	switch r.Subresource {
 	case "status":
-		next = cur.Obj.DeepCopyObject().(api.Object)
-		k.CopyStatus(next, obj)
+		k.CopySpec(next, cur.Obj)
+		next.SetLabels(cur.Obj.GetLabels())
+		next.SetFinalizers(cur.Obj.GetFinalizers())
+		next.SetOwnerReferences(cur.Obj.GetOwnerReferences())
+		w.keep(next, cur.Obj)
 	case "finalize":
 		next = cur.Obj.DeepCopyObject().(api.Object)
 		next.(*corev1.Namespace).Spec.Finalizers = obj.(*corev1.Namespace).Spec.Finalizers
@@ -190,10 +193,7 @@ func (w *writer) replace(ctx context.Context, r client.Request, cur *cache.Item,
 		if k.HasStatus {
 			k.CopyStatus(next, cur.Obj)
 		}
-		next.SetUID(cur.Obj.GetUID())
-		next.SetCreationTimestamp(cur.Obj.GetCreationTimestamp())
-		next.SetGeneration(cur.Obj.GetGeneration())
-		next.SetDeletionTimestamp(cur.Obj.GetDeletionTimestamp())
+		w.keep(next, cur.Obj)
 		if k.Default != nil {
 			k.Default(next)
 		}
@@ -210,6 +210,15 @@ func (w *writer) replace(ctx context.Context, r client.Request, cur *cache.Item,
 	}
 	key := k.StoreKey(r.Namespace, r.Name)
 	return w.put(ctx, k, key, next, func(b []byte) (int64, error) { return w.c.store.Update(ctx, key, b, cur.Rev) })
+}
+
+// keep puts back what no client may change.
+func (w *writer) keep(o, old api.Object) {
+	o.SetUID(old.GetUID())
+	o.SetCreationTimestamp(old.GetCreationTimestamp())
+	o.SetGeneration(old.GetGeneration())
+	o.SetDeletionTimestamp(old.GetDeletionTimestamp())
+	o.SetDeletionGracePeriodSeconds(old.GetDeletionGracePeriodSeconds())
 }
 
 // free tells whether an object that is being deleted may go.

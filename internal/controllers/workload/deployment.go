@@ -333,35 +333,22 @@ func (t *turn) createNewSet(ctx context.Context) error {
 	return t.noteRevision(ctx, s)
 }
 
-// noteRevision writes a status, and the new set's revision into the
-// Deployment's annotations.
+// noteRevision writes a status together with the new set's revision, which
+// the Deployment has as an annotation. A write of the status may set
+// annotations, and does not count as a change of what is wanted.
 func (t *turn) noteRevision(ctx context.Context, s appsv1.DeploymentStatus) error {
-	var err error
-	if t.d, err = t.writeStatus(ctx, t.d, s); err != nil {
-		return err
-	}
 	rev := t.newSet.Annotations[revisionAnnotation]
-	if t.d.Annotations[revisionAnnotation] == rev {
-		return nil
-	}
-	d, err := t.deployments.Modify(ctx, t.d.Namespace, t.d.Name, "", func(d *appsv1.Deployment) error {
-		if d.UID != t.d.UID {
-			return errGone
+	if rev == "" || t.d.Annotations[revisionAnnotation] == rev {
+		rev = ""
+		if equality.Semantic.DeepEqual(t.d.Status, s) {
+			return nil
 		}
-		if d.Annotations == nil {
-			d.Annotations = map[string]string{}
-		}
-		d.Annotations[revisionAnnotation] = rev
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("noting the revision: %w", err)
 	}
-	// this turn stays with the spec it began with: a newer one has its own
-	if d.Generation == t.d.Generation || equality.Semantic.DeepEqual(d.Spec, t.d.Spec) {
+	d, err := t.writeState(ctx, t.d, s, rev)
+	if err == nil {
 		t.d = d
 	}
-	return nil
+	return err
 }
 
 // apply resizes sets, and tells whether any changed its size.
@@ -439,11 +426,22 @@ func (r *deployer) writeStatus(ctx context.Context, d *appsv1.Deployment, s apps
 	if equality.Semantic.DeepEqual(d.Status, s) {
 		return d, nil
 	}
+	return r.writeState(ctx, d, s, "")
+}
+
+// writeState writes a status, and a revision where one is given.
+func (r *deployer) writeState(ctx context.Context, d *appsv1.Deployment, s appsv1.DeploymentStatus, rev string) (*appsv1.Deployment, error) {
 	got, err := r.deployments.Modify(ctx, d.Namespace, d.Name, "status", func(cur *appsv1.Deployment) error {
 		if cur.UID != d.UID {
 			return errGone
 		}
 		cur.Status = *s.DeepCopy()
+		if rev != "" {
+			if cur.Annotations == nil {
+				cur.Annotations = map[string]string{}
+			}
+			cur.Annotations[revisionAnnotation] = rev
+		}
 		return nil
 	})
 	switch {
@@ -455,7 +453,7 @@ func (r *deployer) writeStatus(ctx context.Context, d *appsv1.Deployment, s apps
 	if got.Generation != d.Generation {
 		// someone changed the spec meanwhile: this turn goes on with its own
 		c := *d
-		c.Status, c.ResourceVersion = got.Status, got.ResourceVersion
+		c.Status, c.ResourceVersion, c.Annotations = got.Status, got.ResourceVersion, got.Annotations
 		return &c, nil
 	}
 	return got, nil

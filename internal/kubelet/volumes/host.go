@@ -118,7 +118,7 @@ func (v *Volumes) Subpath(uid, volume, volumePath, container string, index int, 
 	}
 	defer root.Close()
 	if _, err := root.Stat(subpath); errors.Is(err, fs.ErrNotExist) {
-		if err := makeDirs(root, subpath, info.Mode().Perm()); err != nil {
+		if err := makeDirs(root, subpath, info.Mode()&(fs.ModePerm|fs.ModeSetgid)); err != nil {
 			return "", fmt.Errorf("failed to create subPath directory for volumeMount %q of container %q", volume, container)
 		}
 	}

@@ -101,6 +101,9 @@ func (v *Volumes) one(ctx context.Context, pod *corev1.Pod, vol *corev1.Volume, 
 	if vol.HostPath != nil {
 		return vol.HostPath.Path, time.Time{}, hostPath(vol.HostPath)
 	}
+	if vol.Image != nil {
+		return "", time.Time{}, nil // the runtime mounts it into each container
+	}
 	kind := kindOf(vol)
 	if kind == "" {
 		return "", time.Time{}, errors.New("no volume plugin matched")

@@ -81,14 +81,14 @@ func TestKubectlExplain(t *testing.T) {
 	t.Cleanup(cmdutil.DefaultBehaviorOnFatal)
 	s := serve(t)
 	for name, args := range map[string][]string{
-		"pod-ports":            {"pod.spec.containers.ports"},
-		"pod-recursive":        {"pod.spec.securityContext", "--recursive"},
-		"pod-restart-policy":   {"pods.spec.restartPolicy"},
-		"deployment":           {"deployment"},
-		"deployment-surge":     {"deploy.spec.strategy.rollingUpdate.maxSurge"},
-		"replicaset-v2":        {"replicaset.spec", "--output=plaintext-openapiv2"},
-		"container-limits":     {"pod.spec.containers.resources"},
-		"networkless-metadata": {"configmap.metadata.managedFields"},
+		"pod-ports":          {"pod.spec.containers.ports"},
+		"pod-recursive":      {"pod.spec.securityContext", "--recursive"},
+		"pod-restart-policy": {"pods.spec.restartPolicy"},
+		"deployment":         {"deployment"},
+		"deployment-surge":   {"deploy.spec.strategy.rollingUpdate.maxSurge"},
+		"replicaset-v2":      {"replicaset.spec", "--output=plaintext-openapiv2"},
+		"container-limits":   {"pod.spec.containers.resources"},
+		"managed-fields":     {"configmap.metadata.managedFields"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out bytes.Buffer
