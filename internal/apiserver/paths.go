@@ -27,8 +27,8 @@ func (s *Server) servePath(w http.ResponseWriter, req *http.Request, info *reque
 		s.document(w, "application/json", s.OIDCDiscovery)
 	case p == auth.KeysPath && len(s.OIDCKeys) > 0:
 		s.document(w, "application/jwk-set+json", s.OIDCKeys)
-	case underPath(p, "/openapi") && s.OpenAPI != nil:
-		s.OpenAPI.ServeHTTP(w, req)
+	case underPath(p, "/openapi"):
+		s.openapi.ServeHTTP(w, req)
 	case (underPath(p, "/api") || underPath(p, "/apis")) && s.discovery.serve(s, w, req, p):
 	default:
 		http.NotFound(w, req)

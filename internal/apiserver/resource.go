@@ -16,6 +16,7 @@ import (
 
 	"github.com/monohull/monohull/internal/api"
 	"github.com/monohull/monohull/internal/apiserver/streams"
+	"github.com/monohull/monohull/internal/auth"
 	"github.com/monohull/monohull/internal/cache"
 	"github.com/monohull/monohull/internal/client"
 )
@@ -358,6 +359,14 @@ func (c *call) stream() error {
 		return apierrors.NewNotFound(c.kind.GroupResource(), c.name)
 	}
 	pod := it.Obj.(*corev1.Pod)
+	if c.subresource != "log" && c.verb == "get" {
+		// WebSocket clients come by GET, for what is no reading
+		a := c.attributes(c.user)
+		a.Verb = "create"
+		if err := auth.Check(c.req.Context(), c.s.Authorizer, a); err != nil {
+			return err
+		}
+	}
 	backend, err := c.s.Streams(pod)
 	if err != nil {
 		return err

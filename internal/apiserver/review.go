@@ -3,6 +3,8 @@ package apiserver
 import (
 	"fmt"
 	"net/http"
+	"slices"
+	"strings"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
@@ -11,6 +13,7 @@ import (
 
 	"github.com/monohull/monohull/internal/api"
 	"github.com/monohull/monohull/internal/auth"
+	"github.com/monohull/monohull/internal/schema/openapi"
 )
 
 // review is a kind that is only posted: a question, answered and not stored.
@@ -97,4 +100,14 @@ func (c *call) review(r review) error {
 	}
 	respond(c.w, c.view, http.StatusCreated, body)
 	return nil
+}
+
+// virtual lists the review kinds for the OpenAPI documents.
+func (s *Server) virtual() []openapi.Virtual {
+	var out []openapi.Virtual
+	for _, r := range s.reviews {
+		out = append(out, openapi.Virtual{GVK: r.gvk, Plural: r.plural, Namespaced: r.namespaced, Type: r.new()})
+	}
+	slices.SortFunc(out, func(a, b openapi.Virtual) int { return strings.Compare(a.Plural, b.Plural) })
+	return out
 }

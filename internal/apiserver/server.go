@@ -20,6 +20,8 @@ import (
 	"github.com/monohull/monohull/internal/auth"
 	"github.com/monohull/monohull/internal/cache"
 	"github.com/monohull/monohull/internal/client"
+	"github.com/monohull/monohull/internal/schema/openapi"
+	"github.com/monohull/monohull/internal/version"
 )
 
 // Bounds of one request.
@@ -39,7 +41,6 @@ type Config struct {
 	Authenticator *auth.Authenticator
 	Authorizer    authorizer.Authorizer
 	Rules         authorizer.RuleResolver
-	OpenAPI       http.Handler // serves /openapi/
 	Streams       func(pod *corev1.Pod) (streams.Backend, error)
 	// Checks are the parts that /livez, /readyz and /healthz report on.
 	Checks  []Check
@@ -65,6 +66,7 @@ type Server struct {
 	impersonator auth.Impersonator
 	reviews      map[string]review
 	discovery    *discovery
+	openapi      *openapi.Documents
 	pages        *pages
 	stats        *stats
 	draining     chan struct{}
@@ -77,6 +79,7 @@ func New(c Config) *Server {
 	s.impersonator = auth.Impersonator{Authorizer: c.Authorizer}
 	s.reviews = s.reviewKinds()
 	s.discovery = newDiscovery(c.Table, s.reviews, c.Address)
+	s.openapi = openapi.New(c.Table, s.virtual(), version.GitVersion())
 	return s
 }
 

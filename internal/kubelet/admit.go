@@ -13,10 +13,11 @@ import (
 	"github.com/monohull/monohull/internal/kubelet/podmachine"
 )
 
-// judge decides once whether the node takes the worker's pod.
-func (w *worker) judge() {
+// judge decides once whether the node takes the worker's pod. It tells whether it
+// has just taken one that an earlier process began.
+func (w *worker) judge() bool {
 	if w.judged {
-		return
+		return false
 	}
 	w.judged = true
 	k := w.k
@@ -25,7 +26,7 @@ func (w *worker) judge() {
 	ran := w.pod.Status.StartTime != nil || len(w.obs.Sandboxes) > 0
 	if w.obs.Gone || w.pod.DeletionTimestamp != nil || podmachine.Terminal(w.pod.Status.Phase) || ran {
 		w.setAdmitted()
-		return
+		return ran
 	}
 	node, ok := k.nodes.Get("", k.cfg.NodeName)
 	if !ok {
@@ -34,9 +35,10 @@ func (w *worker) judge() {
 	if r := admit(w.pod, node, k.allocatable, k.admittedPods()); r != nil {
 		w.obs.Rejected = &podmachine.Rejection{Reason: r.Reason, Message: "Pod was rejected: " + r.Message}
 		w.event("", corev1.EventTypeWarning, r.Reason, r.Message)
-		return
+		return false
 	}
 	w.setAdmitted()
+	return false
 }
 
 func (w *worker) setAdmitted() {

@@ -86,7 +86,6 @@ type Kubelet struct {
 	networkErr  atomic.Pointer[error]
 	ready       chan struct{}
 	readyOnce   sync.Once
-	nodeDirty   chan struct{}
 
 	// admitMu makes admissions one after another.
 	admitMu sync.Mutex
@@ -137,7 +136,7 @@ func New(cfg Config, deps Deps) (*Kubelet, error) {
 		pods: client.Of[*corev1.Pod](deps.Client), nodes: client.Of[*corev1.Node](deps.Client),
 		configMaps: client.Of[*corev1.ConfigMap](deps.Client), secrets: client.Of[*corev1.Secret](deps.Client),
 		services: client.Of[*corev1.Service](deps.Client), leases: client.Of[*coordinationv1.Lease](deps.Client),
-		ready: make(chan struct{}), nodeDirty: make(chan struct{}, 1),
+		ready:   make(chan struct{}),
 		workers: map[types.UID]*worker{}, sandboxes: map[string]*worker{}, ended: map[string]chan struct{}{},
 	}
 	k.rec = events.New(client.Of[*corev1.Event](deps.Client), "kubelet", cfg.NodeName, cfg.Logger)

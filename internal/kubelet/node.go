@@ -118,7 +118,6 @@ func (k *Kubelet) keepNode(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 		case <-t.C:
-		case <-k.nodeDirty:
 		}
 		t.Stop()
 	}

@@ -200,7 +200,9 @@ func (w *worker) turn(ctx context.Context) (wakeAt time.Time, over bool) {
 		}
 		w.dirty = false
 	}
-	w.judge()
+	if w.judge() && podmachine.QOSClass(w.pod) == corev1.PodQOSBurstable {
+		w.k.weighBurstable() // it runs already, and this process does not count it yet
+	}
 	now := w.k.cfg.Now()
 	plan := podmachine.Step(w.pod, &w.obs, now)
 	status := plan.Status

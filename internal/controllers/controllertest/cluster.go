@@ -5,13 +5,14 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
+	"net/netip"
 	"slices"
 	"sync"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	clocktesting "k8s.io/utils/clock/testing"
 
@@ -20,20 +21,20 @@ import (
 	"github.com/monohull/monohull/internal/cache"
 	"github.com/monohull/monohull/internal/client"
 	"github.com/monohull/monohull/internal/controllers"
+	"github.com/monohull/monohull/internal/pipeline"
 	"github.com/monohull/monohull/internal/store"
 )
 
 // patience is how long Eventually waits for what does not come.
 const patience = 10 * time.Second
 
-// Cluster is a store, its caches and a writer.
+// Cluster is a store, its caches and the pipeline.
 type Cluster struct {
 	Clock  *clocktesting.FakePassiveClock
 	Client *client.Client
 	table  *api.Table
 	store  *store.Memory
 	caches *cache.Set
-	writer *writer
 	t      testing.TB
 	ctx    context.Context
 	events events
@@ -48,13 +49,10 @@ func New(t testing.TB) *Cluster {
 		table: all.Table(), store: store.NewMemory(), t: t,
 	}
 	c.caches = cache.NewSet(cache.Config{Store: c.store, Table: c.table, Indexes: client.Indexes(c.table), Logger: log})
-	c.writer = &writer{c: c}
-	var w client.Writer = c.writer
-	if os.Getenv("REAL") != "" {
-		w = c.pipeline(log)
-		Denied = func(s string) { fmt.Println("DENIED", s) }
-	}
-	c.Client = client.New(c.table, c.caches, w, nil).AsUser("test")
+	c.Client = client.New(c.table, c.caches, pipeline.New(pipeline.Config{
+		Table: c.table, Store: c.store, Caches: c.caches, Authorizer: defaultRoles(t), Clock: c.Clock, Logger: log,
+		Services: pipeline.NewAllocator(netip.MustParsePrefix("10.0.0.0/24"), pipeline.DefaultNodePorts),
+	}), nil).AsUser("test")
 	ctx, cancel := context.WithCancel(context.Background())
 	c.ctx = ctx
 	var wg sync.WaitGroup
@@ -74,7 +72,7 @@ func (c *Cluster) Context() context.Context { return c.ctx }
 // Deps is what the areas' constructors take.
 func (c *Cluster) Deps() controllers.Deps {
 	return controllers.Deps{
-		Client: func(name string) *client.Client { return c.Client.AsUser("system:serviceaccount:kube-system:" + name) },
+		Client: func(name string) *client.Client { return c.Client.AsUser(accountPrefix + name) },
 		Clock:  c.Clock, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 		Recorder: func(component string, _ *client.Client) controllers.Recorder {
 			return recorder{component, &c.events}
@@ -147,7 +145,7 @@ func Create[T api.Object](c *Cluster, obj T) T {
 		empty := k.New()
 		probe := k.New()
 		k.CopyStatus(probe, given)
-		if !equal(empty, probe) {
+		if !equality.Semantic.DeepEqual(empty, probe) {
 			k.CopyStatus(o, given)
 		}
 	})
@@ -192,7 +190,8 @@ func Delete[T api.Object](c *Cluster, namespace, name string, o metav1.DeleteOpt
 	}
 }
 
-// Run pods as a kubelet would: Running and Ready with an address.
+// MakeReady lets a pod run as a kubelet would: Running, and Ready with an
+// address.
 func (c *Cluster) MakeReady(namespace, name, ip string) {
 	c.t.Helper()
 	ModifyStatus(c, namespace, name, func(p *corev1.Pod) {

@@ -1,9 +1,8 @@
 // Package controllertest runs control loops in tests: over a store in memory,
-// the real caches, the real engine, and a small writer in the place of the
-// pipeline.
+// the real caches, the real pipeline and the real engine.
 //
-// The writer does what controllers lean on: names, uids, defaults, generations,
-// preconditions, finalizers, grace, patches; it neither validates nor asks who
-// may. Time is a fake clock that only tests move. Nothing sleeps: Eventually
-// waits for changes in the caches.
+// The test itself may do anything. A controller may do what the default policy
+// gives the role of its name, and a test fails when it tries more. Admission
+// is left out: namespaces need not exist. Time is a fake clock that only tests
+// move. Nothing sleeps: Eventually waits for changes in the caches.
 package controllertest

@@ -32,7 +32,7 @@ func (c *Cluster) RunKubelet(node string, sick func(*corev1.Pod) bool) {
 					zero := int64(0)
 					_ = pods.Delete(ctx, p.Namespace, p.Name, metav1.DeleteOptions{GracePeriodSeconds: &zero})
 				case p.Spec.NodeName == "":
-					_, _ = pods.Modify(ctx, p.Namespace, p.Name, "", func(m *corev1.Pod) error { m.Spec.NodeName = node; return nil })
+					_ = client.Bind(ctx, c.Client, p, node)
 				case !podstate.Ready(p) && (sick == nil || !sick(p)):
 					n := last.Add(1)
 					ip := fmt.Sprintf("10.1.%d.%d", n/250, n%250+1)

@@ -89,7 +89,9 @@ func TestOwnersThatWereNeverThere(t *testing.T) {
 		controllertest.Create(c, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name, OwnerReferences: refs}})
 	}
 	make("good", owned(there, "v1", "ConfigMap")...)
-	make("mixed", append(owned(there, "v1", "ConfigMap"), owned(namesake, "v1", "ConfigMap")...)...)
+	second := owned(namesake, "v1", "ConfigMap")
+	second[0].Controller = nil
+	make("mixed", append(owned(there, "v1", "ConfigMap"), second...)...)
 	make("namesake", owned(namesake, "v1", "ConfigMap")...)
 	make("misplaced", owned(elsewhere, "v1", "ConfigMap")...)
 	make("unknown", owned(namesake, "example.com/v1", "Widget")...)
@@ -150,7 +152,7 @@ func TestNamespaceEndsPodsFirst(t *testing.T) {
 func TestEventsGoAfterAnHour(t *testing.T) {
 	c := controllertest.New(t)
 	r := eventExpiry(c.Deps())
-	controllertest.Create(c, &corev1.Event{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "e"}, LastTimestamp: metav1.NewTime(c.Clock.Now().Add(time.Minute))})
+	controllertest.Create(c, &corev1.Event{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "e"}, InvolvedObject: corev1.ObjectReference{Namespace: "ns"}, LastTimestamp: metav1.NewTime(c.Clock.Now().Add(time.Minute))})
 	turn := func() time.Duration {
 		d, err := r.Reconcile(c.Context(), keyOf("ns", "e"))
 		if err != nil {

@@ -86,7 +86,9 @@ func TestEndpointsMadeByHandAreMirrored(t *testing.T) {
 
 func TestTheServersOwnServiceIsLeftAlone(t *testing.T) {
 	c := controllertest.New(t)
-	s := service(func(s *corev1.Service) { s.Namespace, s.Name, s.Spec.Selector = "default", "kubernetes", nil })
+	s := service(func(s *corev1.Service) {
+		s.Namespace, s.Name, s.Spec.Selector, s.Spec.ClusterIP = "default", "kubernetes", nil, "10.0.0.2"
+	})
 	controllertest.Create(c, s)
 	controllertest.Create(c, &corev1.Endpoints{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "kubernetes"},
 		Subsets: []corev1.EndpointSubset{{Addresses: []corev1.EndpointAddress{{IP: "5.5.5.5"}}}}})

@@ -24,6 +24,7 @@ type podOption func(*corev1.Pod)
 func pod(name string, opts ...podOption) *corev1.Pod {
 	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "ns", UID: types.UID(name), CreationTimestamp: metav1.NewTime(t0)}}
 	p.Spec.NodeName, p.Status.Phase = "n1", corev1.PodRunning
+	p.Spec.Containers = []corev1.Container{{Name: "c", Image: "i"}}
 	ready(t0)(p)
 	for _, o := range opts {
 		o(p)

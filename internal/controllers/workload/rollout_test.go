@@ -14,9 +14,6 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/sets"
 
-	"os"
-	"github.com/monohull/monohull/internal/controllers"
-	"github.com/monohull/monohull/internal/client"
 	"github.com/monohull/monohull/internal/controllers/controllertest"
 	"github.com/monohull/monohull/internal/controllers/podstate"
 )
@@ -280,22 +277,6 @@ func TestDeploymentRecreates(t *testing.T) {
 				t.Fatalf("pods of %v at once", images)
 			}
 			return images.Has(image) && complete(d, &d.Status)
-		}
-	}
-	if os.Getenv("DBG") != "" {
-		for _, o := range deployments(c.Deps()).Inputs { _ = o }
-		dd := deployments(c.Deps())
-		_, err := dd.Reconcile(c.Context(), controllers.Key{Namespace: "ns", Name: "web"})
-		t.Logf("%v %q", err, c.Events())
-		rr := replicaSets(c.Deps())
-		for _, rs := range controllertest.List[*appsv1.ReplicaSet](c, "ns") {
-			_, err = rr.Reconcile(c.Context(), controllers.KeyOf(rs))
-			t.Logf("%v %+v", err, rs.Status)
-		}
-		for _, p := range controllertest.List[*corev1.Pod](c, "ns") { t.Logf("%s %s %+v", p.Name, p.Spec.NodeName, p.Status) 
-		pods := client.Of[*corev1.Pod](c.Client)
-		_, err := pods.Modify(c.Context(), p.Namespace, p.Name, "", func(m *corev1.Pod) error { m.Spec.NodeName = "n1"; return nil })
-		t.Log(err)
 		}
 	}
 	c.Eventually("it runs", image("1"))

@@ -2,17 +2,13 @@ package controllertest
 
 import (
 	"context"
-	"fmt"
-	"log/slog"
-	"net/netip"
 	"strings"
+	"testing"
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 
 	"github.com/monohull/monohull/internal/auth"
-	"github.com/monohull/monohull/internal/client"
-	"github.com/monohull/monohull/internal/pipeline"
 )
 
 // accountPrefix begins the names of the users that controllers act as.
@@ -20,14 +16,17 @@ const accountPrefix = "system:serviceaccount:kube-system:"
 
 // roles lets tests do anything, and each controller what its role of the
 // default policy allows.
-type roles map[string][]rbacv1.PolicyRule
+type roles struct {
+	rules map[string][]rbacv1.PolicyRule // by user
+	t     testing.TB
+}
 
-func defaultRoles() roles {
-	out := roles{}
+func defaultRoles(t testing.TB) roles {
+	out := roles{map[string][]rbacv1.PolicyRule{}, t}
 	for _, o := range auth.BootstrapObjects() {
 		if r, ok := o.(*rbacv1.ClusterRole); ok {
 			if name, ok := strings.CutPrefix(r.Name, "system:controller:"); ok {
-				out[accountPrefix+name] = r.Rules
+				out.rules[accountPrefix+name] = r.Rules
 			}
 		}
 	}
@@ -36,26 +35,15 @@ func defaultRoles() roles {
 
 // Authorize implements authorizer.Authorizer.
 func (r roles) Authorize(_ context.Context, a authorizer.Attributes) (authorizer.Decision, string, error) {
-	if !strings.HasPrefix(a.GetUser().GetName(), accountPrefix) {
+	name := a.GetUser().GetName()
+	if !strings.HasPrefix(name, accountPrefix) {
 		return authorizer.DecisionAllow, "", nil
 	}
-	for _, rule := range r[a.GetUser().GetName()] {
-		if auth.RuleAllows(a, &rule) {
+	for i := range r.rules[name] {
+		if auth.RuleAllows(a, &r.rules[name][i]) {
 			return authorizer.DecisionAllow, "", nil
 		}
 	}
-	if Denied != nil {
-		Denied(fmt.Sprint(a.GetUser().GetName(), " ", a.GetVerb(), " ", a.GetResource(), "/", a.GetSubresource()))
-	}
+	r.t.Errorf("%s has no right to %s %s/%s %s", name, a.GetVerb(), a.GetResource(), a.GetSubresource(), a.GetName())
 	return authorizer.DecisionNoOpinion, "", nil
-}
-
-var Denied func(string)
-
-func (c *Cluster) pipeline(log *slog.Logger) client.Writer {
-	return pipeline.New(pipeline.Config{
-		Table: c.table, Store: c.store, Caches: c.caches, Authorizer: defaultRoles(),
-		Services: pipeline.NewAllocator(netip.MustParsePrefix("10.96.0.0/16"), pipeline.DefaultNodePorts),
-		Clock:    c.Clock, Logger: log,
-	})
 }
