@@ -469,11 +469,13 @@ func inWorld(t *testing.T, test func(w *world)) {
 		<-set.Loaded()
 		c := client.New(table, set, &memoryWriter{store: st, set: set}, &user.DefaultInfo{Name: "system:node:n1"})
 		w := &world{t: t, rt: newFakeRuntime(), host: &fakeHost{groups: map[string]criconfig.Cgroup{}}, client: c, pods: client.Of[*corev1.Pod](c), dir: t.TempDir()}
+		defer func() { // also where the test gave up
+			w.stop()
+			cancel()
+			wg.Wait()
+		}()
 		w.start(log)
 		test(w)
-		w.stop()
-		cancel()
-		wg.Wait()
 	})
 }
 

@@ -204,6 +204,7 @@ func (w *worker) turn(ctx context.Context) (wakeAt time.Time, over bool) {
 		w.k.weighBurstable() // it runs already, and this process does not count it yet
 	}
 	now := w.k.cfg.Now()
+	written := w.obs.Written
 	plan := podmachine.Step(w.pod, &w.obs, now)
 	status := plan.Status
 	w.obs.Last = &status
@@ -211,6 +212,9 @@ func (w *worker) turn(ctx context.Context) (wakeAt time.Time, over bool) {
 		w.obs.Written = true
 	} else {
 		w.writeStatus(ctx, &status)
+	}
+	if w.obs.Written != written {
+		plan = podmachine.Step(w.pod, &w.obs, now) // it hangs on that whether the object may go
 	}
 	w.syncProbes(ctx, plan.Stopping)
 	for _, a := range plan.Actions {

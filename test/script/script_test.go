@@ -125,6 +125,7 @@ func setup(env *testscript.Env) error {
 	env.Setenv("NODE_IP", "192.0.2.10")
 	env.Setenv("IMAGES", imagesDir)
 	env.Setenv("DATA_DIR", c.dir)
+	env.Setenv("MONOHULL", binary)
 	for _, args := range [][]string{
 		{"netns", "add", c.netns},
 		{"-n", c.netns, "link", "set", "lo", "up"},
@@ -153,7 +154,7 @@ func setup(env *testscript.Env) error {
 // command prepares a program to run on the script's node.
 func (c *clusterOf) command(name string, args ...string) *exec.Cmd {
 	cmd := exec.Command("nsenter", append([]string{"--net=/run/netns/" + c.netns, name}, args...)...)
-	cmd.Env = append(os.Environ(), "KUBECONFIG="+filepath.Join(c.dir, "admin.kubeconfig"))
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+filepath.Join(c.dir, "admin.kubeconfig"), "MONOHULL="+binary, "DATA_DIR="+c.dir)
 	return cmd
 }
 
