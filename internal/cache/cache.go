@@ -178,17 +178,54 @@ func (s Snapshot) ByIndex(index, value string, fn func(*Item) bool) {
 }
 
 // apply puts one event into tree, indexes and window. Only the feed calls it.
-func (c *Cache) apply(it *Item, deleted bool, rev int64, now time.Time) {
+func (c *Cache) apply(ch change, now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var prev *Item
-	if deleted {
-		prev, _ = c.tree.Delete(&Item{Key: it.Key})
-		if prev == nil {
-			return
+	prev, ok := c.fileLocked(ch)
+	if !ok {
+		return
+	}
+	c.last = ch.rev
+	c.window = append(c.window, Event{Item: ch.item, Prev: prev, Deleted: ch.deleted, Rev: ch.rev, at: now})
+	c.bytes += len(ch.item.raw)
+	if prev != nil && prev.Rev <= c.floor {
+		prev.retire() // neither current nor in the window
+	}
+	c.trimLocked(now)
+	c.wakeLocked()
+}
+
+// reload puts in what changed while the store was not watched. The states
+// between are lost and the order is not that of the revisions: so it all shows
+// at once, and watchers from before are cut where there was any change.
+func (c *Cache) reload(changes []change, at int64, now time.Time) {
+	if len(changes) > 0 {
+		c.mu.Lock()
+		for _, ch := range changes {
+			if prev, _ := c.fileLocked(ch); prev != nil {
+				prev.retire()
+			}
+		}
+		for i := range c.window {
+			c.leaveLocked(&c.window[i])
+		}
+		c.floor, c.last, c.window, c.bytes = at, at, nil, 0
+		c.wakeLocked()
+		c.mu.Unlock()
+	}
+	for _, ch := range changes {
+		ch.announce()
+	}
+}
+
+// fileLocked changes tree and indexes; false where there was nothing to delete.
+func (c *Cache) fileLocked(ch change) (prev *Item, ok bool) {
+	if ch.deleted {
+		if prev, _ = c.tree.Delete(ch.item); prev == nil {
+			return nil, false
 		}
 	} else {
-		prev, _ = c.tree.Set(it)
+		prev, _ = c.tree.Set(ch.item)
 	}
 	for i, ix := range c.indexes {
 		if prev != nil {
@@ -196,21 +233,26 @@ func (c *Cache) apply(it *Item, deleted bool, rev int64, now time.Time) {
 				c.filed[i].Delete(entry{v, prev})
 			}
 		}
-		if !deleted {
-			for _, v := range ix.Values(it.Obj) {
-				c.filed[i].Set(entry{v, it})
+		if !ch.deleted {
+			for _, v := range ix.Values(ch.item.Obj) {
+				c.filed[i].Set(entry{v, ch.item})
 			}
 		}
 	}
-	if prev != nil {
-		prev.retire()
-	}
-	c.last = rev
-	c.window = append(c.window, Event{Item: it, Prev: prev, Deleted: deleted, Rev: rev, at: now})
-	c.bytes += len(it.raw)
-	c.trimLocked(now)
+	return prev, true
+}
+
+func (c *Cache) wakeLocked() {
 	close(c.changed)
 	c.changed = make(chan struct{})
+}
+
+// leaveLocked ends the encodings of an event's object that leaves the window,
+// unless it is the current one.
+func (c *Cache) leaveLocked(e *Event) {
+	if cur, _ := c.tree.Get(e.Item); cur != e.Item {
+		e.Item.retire()
+	}
 }
 
 // trimLocked drops the oldest events while the window is over a bound or they
@@ -224,6 +266,7 @@ func (c *Cache) trimLocked(now time.Time) {
 		}
 		c.bytes -= len(e.Item.raw)
 		c.floor = e.Rev
+		c.leaveLocked(&e)
 		n++
 	}
 	if n == 0 {

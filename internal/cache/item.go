@@ -20,8 +20,9 @@ type Item struct {
 	Obj  api.Object
 	Rev  int64
 
-	raw  []byte // protobuf message without the resource version
-	json atomic.Pointer[[]byte]
+	raw     []byte // protobuf message without the resource version
+	json    atomic.Pointer[[]byte]
+	retired atomic.Bool // encodings are no longer kept
 }
 
 // NewItem wraps an object that has its resource version set. raw is its
@@ -45,15 +46,23 @@ func (i *Item) JSON() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if hotJSON.Load() < maxHotJSONBytes && i.json.CompareAndSwap(nil, &b) {
+	if !i.retired.Load() && hotJSON.Load() < maxHotJSONBytes && i.json.CompareAndSwap(nil, &b) {
 		hotJSON.Add(int64(len(b)))
+		if i.retired.Load() { // meanwhile
+			i.drop()
+		}
 	}
 	return b, nil
 }
 
-// retire gives the item's encoding back to the common bound. Readers that
-// still hold the item may go on using it.
+// retire gives the item's encoding back to the common bound, and keeps none
+// from now on. Readers that still hold the item may go on using it.
 func (i *Item) retire() {
+	i.retired.Store(true)
+	i.drop()
+}
+
+func (i *Item) drop() {
 	if b := i.json.Swap(nil); b != nil {
 		hotJSON.Add(-int64(len(*b)))
 	}

@@ -119,9 +119,10 @@ func (s *Set) Run(ctx context.Context) error {
 }
 
 // load reads everything and turns differences from what the caches hold into
-// events.
+// one change of each cache that differs.
 func (s *Set) load(ctx context.Context) (int64, error) {
 	seen := map[*Cache]map[string]bool{}
+	changes := map[*Cache][]change{}
 	start, at := "", int64(0)
 	now := time.Now()
 	for {
@@ -144,7 +145,9 @@ func (s *Set) load(ctx context.Context) (int64, error) {
 			if cur := c.Get(key); cur != nil && cur.Rev == kv.ModRev {
 				continue
 			}
-			s.put(c, kv.Key, kv.Value, kv.ModRev, now)
+			if ch, ok := s.changeTo(c, kv.Key, kv.Value, kv.ModRev); ok {
+				changes[c] = append(changes[c], ch)
+			}
 		}
 		if !p.More {
 			break
@@ -152,22 +155,13 @@ func (s *Set) load(ctx context.Context) (int64, error) {
 		start = p.KVs[len(p.KVs)-1].Key + "\x00"
 	}
 	for _, c := range s.caches {
-		var gone []*Item
 		c.Snapshot().Ascend("", "", func(it *Item) bool {
 			if !seen[c][it.Key] {
-				gone = append(gone, it)
+				changes[c] = append(changes[c], s.removal(c, it, at))
 			}
 			return true
 		})
-		for _, it := range gone {
-			s.remove(c, it, at, now)
-		}
-		c.mu.Lock()
-		// loaded out of revision order: nothing before this can be replayed
-		c.floor, c.last, c.window, c.bytes = at, at, nil, 0
-		close(c.changed)
-		c.changed = make(chan struct{})
-		c.mu.Unlock()
+		c.reload(changes[c], at, now)
 	}
 	s.advance(at)
 	return at, nil
@@ -182,7 +176,7 @@ func (s *Set) feed(b store.Batch) {
 		}
 		if e.Deleted {
 			if cur := c.Get(key); cur != nil {
-				s.remove(c, cur, e.Rev, now)
+				c.apply(s.removal(c, cur, e.Rev), now)
 			}
 			continue
 		}
@@ -204,31 +198,47 @@ func (s *Set) find(storeKey string) (*Cache, string) {
 	return nil, ""
 }
 
-func (s *Set) put(c *Cache, storeKey string, value []byte, rev int64, now time.Time) {
-	exp := s.match(storeKey, value)
-	var it *Item
-	if exp != nil {
-		setRevision(exp.obj, rev)
-		it = NewItem(c.Kind, exp.obj, rev, api.Raw(exp.value))
-	} else {
-		obj, raw, err := c.Kind.DecodeStored(value, rev)
-		if err != nil {
-			s.log.Error("cache: an object in the store cannot be read; it is left out", "key", storeKey, "error", err)
-			return
-		}
-		it = NewItem(c.Kind, obj, rev, raw)
-	}
-	c.apply(it, false, rev, now)
-	if exp != nil {
-		exp.item = it
-		close(exp.done)
+// change is one object's new state on its way into a cache.
+type change struct {
+	item    *Item
+	rev     int64
+	deleted bool
+	exp     *Expectation // the write that waits for it, if any
+}
+
+// announce tells the writer that its object can be read.
+func (ch change) announce() {
+	if ch.exp != nil {
+		ch.exp.item = ch.item
+		close(ch.exp.done)
 	}
 }
 
-func (s *Set) remove(c *Cache, cur *Item, rev int64, now time.Time) {
+func (s *Set) put(c *Cache, storeKey string, value []byte, rev int64, now time.Time) {
+	if ch, ok := s.changeTo(c, storeKey, value, rev); ok {
+		c.apply(ch, now)
+		ch.announce()
+	}
+}
+
+// changeTo reads a stored value, or takes the object that was announced with it.
+func (s *Set) changeTo(c *Cache, storeKey string, value []byte, rev int64) (change, bool) {
+	if exp := s.match(storeKey, value); exp != nil {
+		setRevision(exp.obj, rev)
+		return change{item: NewItem(c.Kind, exp.obj, rev, api.Raw(exp.value)), rev: rev, exp: exp}, true
+	}
+	obj, raw, err := c.Kind.DecodeStored(value, rev)
+	if err != nil {
+		s.log.Error("cache: an object in the store cannot be read; it is left out", "key", storeKey, "error", err)
+		return change{}, false
+	}
+	return change{item: NewItem(c.Kind, obj, rev, raw), rev: rev}, true
+}
+
+func (s *Set) removal(c *Cache, cur *Item, rev int64) change {
 	obj := cur.Obj.DeepCopyObject().(api.Object)
 	setRevision(obj, rev)
-	c.apply(NewItem(c.Kind, obj, rev, cur.raw), true, rev, now)
+	return change{item: NewItem(c.Kind, obj, rev, cur.raw), rev: rev, deleted: true}
 }
 
 func (s *Set) advance(rev int64) {

@@ -86,7 +86,7 @@ func (c *Config) complete() error {
 		}
 	}
 	if c.NodeIP == "" {
-		c.NodeIP = hostAddress()
+		c.NodeIP = hostAddress(c.ClusterCIDR, c.ServiceCIDR)
 	}
 	if c.NodeIP == "" {
 		// a machine without a network: the pods' bridge is its only address
@@ -130,11 +130,24 @@ func first(p netip.Prefix, n int) netip.Addr {
 }
 
 // hostAddress finds the address that this machine is known by: that of the
-// link its default route leaves by, or else the first global one.
-func hostAddress() string {
+// link its default route leaves by, or else the first global one. Addresses of
+// the cluster's own networks, which are on our own links, are not the machine's.
+func hostAddress(ours ...netip.Prefix) string {
+	usable := func(ip net.IP) bool {
+		a, ok := netip.AddrFromSlice(ip.To4())
+		if !ok || !ip.IsGlobalUnicast() {
+			return false
+		}
+		for _, p := range ours {
+			if p.Contains(a) {
+				return false
+			}
+		}
+		return true
+	}
 	if c, err := net.Dial("udp4", "192.0.2.1:9"); err == nil { // sends nothing
 		defer c.Close()
-		if a, ok := c.LocalAddr().(*net.UDPAddr); ok && !a.IP.IsLoopback() {
+		if a, ok := c.LocalAddr().(*net.UDPAddr); ok && usable(a.IP) {
 			return a.IP.String()
 		}
 	}
@@ -143,7 +156,7 @@ func hostAddress() string {
 		return ""
 	}
 	for _, a := range addrs {
-		if n, ok := a.(*net.IPNet); ok && n.IP.To4() != nil && n.IP.IsGlobalUnicast() {
+		if n, ok := a.(*net.IPNet); ok && usable(n.IP) {
 			return n.IP.String()
 		}
 	}

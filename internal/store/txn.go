@@ -128,6 +128,8 @@ func events(in []*mvccpb.Event) []Event {
 }
 
 func translate(err error) error {
+	// over the network the errors come as gRPC statuses
+	err = rpctypes.Error(err)
 	switch {
 	case errors.Is(err, mvcc.ErrCompacted), errors.Is(err, rpctypes.ErrCompacted):
 		return ErrCompacted

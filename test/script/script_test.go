@@ -7,7 +7,7 @@
 //	kubectl ARGS…            the built-in kubectl, as the administrator
 //	until DURATION REGEXP kubectl ARGS…   again until the output matches
 //	node PROGRAM ARGS…       a program on the node
-//	load NAME URL            a client fetches URL without pause
+//	load NAME FILE           a client fetches the URL in FILE without pause
 //	unload NAME              stops it, and fails if any request failed
 //	server stop|kill|start   the server: SIGTERM, SIGKILL, start again
 //
@@ -323,13 +323,13 @@ const loaderVariable = "MONOHULL_SCRIPT_LOAD"
 // load starts a client on the node: this test binary in another role.
 func load(ts *testscript.TestScript, _ bool, args []string) {
 	if len(args) != 2 {
-		ts.Fatalf("usage: load NAME URL")
+		ts.Fatalf("usage: load NAME FILE")
 	}
 	c := of(ts)
 	self, err := os.Executable()
 	ts.Check(err)
 	cmd := c.command(self)
-	cmd.Env = append(os.Environ(), loaderVariable+"="+args[1])
+	cmd.Env = append(os.Environ(), loaderVariable+"="+strings.TrimSpace(ts.ReadFile(args[1])))
 	cmd.Stdout = new(bytes.Buffer)
 	ts.Check(cmd.Start())
 	c.loads[args[0]] = cmd
@@ -344,7 +344,7 @@ func unload(ts *testscript.TestScript, neg bool, args []string) {
 	delete(c.loads, args[0])
 	ts.Check(cmd.Process.Signal(syscall.SIGTERM))
 	err := cmd.Wait()
-	ts.Logf("%s", cmd.Stdout)
+	ts.Check(ts.Exec("echo", fmt.Sprint(cmd.Stdout))) // for stdout
 	if (err != nil) != neg {
 		ts.Fatalf("the client %s: %v\n%s", args[0], err, cmd.Stdout)
 	}
