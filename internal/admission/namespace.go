@@ -19,7 +19,7 @@ var immortal = map[string]bool{
 // namespaceLifecycle refuses objects in namespaces that do not exist or are
 // going, and the deletion of the immortal ones.
 func namespaceLifecycle(namespaces client.Kind[*corev1.Namespace]) Plugin {
-	return Plugin{Name: "NamespaceLifecycle", Validate: func(_ context.Context, a *Attributes) error {
+	judge := func(_ context.Context, a *Attributes) error {
 		if !a.Kind.Namespaced {
 			if a.Operation == Delete && a.Kind.Plural == "namespaces" && immortal[a.Name] {
 				return apierrors.NewForbidden(a.Kind.GroupResource(), a.Name, fmt.Errorf("this namespace may not be deleted"))
@@ -41,5 +41,8 @@ func namespaceLifecycle(namespaces client.Kind[*corev1.Namespace]) Plugin {
 			Type: corev1.NamespaceTerminatingCause, Message: fmt.Sprintf("namespace %s is being terminated", a.Namespace), Field: "metadata.namespace",
 		})
 		return err
-	}}
+	}
+	// before the other plugins miss what such a namespace lacks, and again for
+	// deletions, which nothing mutates
+	return Plugin{Name: "NamespaceLifecycle", Mutate: judge, Validate: judge}
 }

@@ -195,24 +195,22 @@ func (c *Cache) apply(ch change, now time.Time) {
 	c.wakeLocked()
 }
 
-// reload puts in what changed while the store was not watched. The states
+// reload puts in what differs after a load of the whole store. The states
 // between are lost and the order is not that of the revisions: so it all shows
-// at once, and watchers from before are cut where there was any change.
-func (c *Cache) reload(changes []change, at int64, now time.Time) {
-	if len(changes) > 0 {
-		c.mu.Lock()
-		for _, ch := range changes {
-			if prev, _ := c.fileLocked(ch); prev != nil {
-				prev.retire()
-			}
+// at once, and watchers from before are cut.
+func (c *Cache) reload(changes []change, at int64) {
+	c.mu.Lock()
+	for _, ch := range changes {
+		if prev, _ := c.fileLocked(ch); prev != nil {
+			prev.retire()
 		}
-		for i := range c.window {
-			c.leaveLocked(&c.window[i])
-		}
-		c.floor, c.last, c.window, c.bytes = at, at, nil, 0
-		c.wakeLocked()
-		c.mu.Unlock()
 	}
+	for i := range c.window {
+		c.leaveLocked(&c.window[i])
+	}
+	c.floor, c.last, c.window, c.bytes = at, at, nil, 0
+	c.wakeLocked()
+	c.mu.Unlock()
 	for _, ch := range changes {
 		ch.announce()
 	}

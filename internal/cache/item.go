@@ -25,9 +25,16 @@ type Item struct {
 	retired atomic.Bool // encodings are no longer kept
 }
 
-// NewItem wraps an object that has its resource version set. raw is its
-// protobuf message without the version, or nil.
+// NewItem wraps an object that is in no cache and has its resource version set.
+// raw is its protobuf message without the version, or nil. Its encodings are
+// not kept.
 func NewItem(k *api.Kind, obj api.Object, rev int64, raw []byte) *Item {
+	it := newItem(k, obj, rev, raw)
+	it.retired.Store(true)
+	return it
+}
+
+func newItem(k *api.Kind, obj api.Object, rev int64, raw []byte) *Item {
 	return &Item{Kind: k, Key: k.Key(obj.GetNamespace(), obj.GetName()), Obj: obj, Rev: rev, raw: raw}
 }
 

@@ -3,6 +3,7 @@ package cache
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strconv"
@@ -20,6 +21,8 @@ const Prefix = "/registry/"
 const (
 	loadPage     = 2000
 	trimInterval = time.Minute
+	// retryInterval lies between a watch of the store that broke and the next.
+	retryInterval = 100 * time.Millisecond
 )
 
 // Set is the caches of all kinds, fed from one watch of the store.
@@ -106,14 +109,21 @@ func (s *Set) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		s.log.Warn("cache: the watch of the store broke; loading again", "error", err)
+		s.log.Warn("cache: the watch of the store broke; it is begun again", "after", rev, "error", err)
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(100 * time.Millisecond):
+		case <-time.After(retryInterval):
 		}
-		if r, err := s.load(ctx); err == nil {
+		if !errors.Is(err, store.ErrCompacted) {
+			continue // the history since rev is still there
+		}
+		r, err := s.load(ctx)
+		switch {
+		case err == nil:
 			rev = r
+		case ctx.Err() == nil:
+			s.log.Error("cache: the store could not be loaded again", "error", err)
 		}
 	}
 }
@@ -124,7 +134,6 @@ func (s *Set) load(ctx context.Context) (int64, error) {
 	seen := map[*Cache]map[string]bool{}
 	changes := map[*Cache][]change{}
 	start, at := "", int64(0)
-	now := time.Now()
 	for {
 		p, err := s.store.Range(ctx, Prefix, start, at, loadPage)
 		if err != nil {
@@ -161,7 +170,7 @@ func (s *Set) load(ctx context.Context) (int64, error) {
 			}
 			return true
 		})
-		c.reload(changes[c], at, now)
+		c.reload(changes[c], at)
 	}
 	s.advance(at)
 	return at, nil
@@ -225,20 +234,20 @@ func (s *Set) put(c *Cache, storeKey string, value []byte, rev int64, now time.T
 func (s *Set) changeTo(c *Cache, storeKey string, value []byte, rev int64) (change, bool) {
 	if exp := s.match(storeKey, value); exp != nil {
 		setRevision(exp.obj, rev)
-		return change{item: NewItem(c.Kind, exp.obj, rev, api.Raw(exp.value)), rev: rev, exp: exp}, true
+		return change{item: newItem(c.Kind, exp.obj, rev, api.Raw(exp.value)), rev: rev, exp: exp}, true
 	}
 	obj, raw, err := c.Kind.DecodeStored(value, rev)
 	if err != nil {
 		s.log.Error("cache: an object in the store cannot be read; it is left out", "key", storeKey, "error", err)
 		return change{}, false
 	}
-	return change{item: NewItem(c.Kind, obj, rev, raw), rev: rev}, true
+	return change{item: newItem(c.Kind, obj, rev, raw), rev: rev}, true
 }
 
 func (s *Set) removal(c *Cache, cur *Item, rev int64) change {
 	obj := cur.Obj.DeepCopyObject().(api.Object)
 	setRevision(obj, rev)
-	return change{item: NewItem(c.Kind, obj, rev, cur.raw), rev: rev, deleted: true}
+	return change{item: newItem(c.Kind, obj, rev, cur.raw), rev: rev, deleted: true}
 }
 
 func (s *Set) advance(rev int64) {

@@ -1,0 +1,47 @@
+# Few targets; each does what its name says on a fresh Debian or Ubuntu machine
+# with Go, as root.
+
+BIN     := bin/monohull
+COMMIT  := $(shell git rev-parse --short HEAD 2>/dev/null)
+DATE    := $(shell git log -1 --format=%cI 2>/dev/null)
+VERSION := github.com/monohull/monohull/internal/version
+LDFLAGS := -s -w -X $(VERSION).Commit=$(COMMIT) -X $(VERSION).Date=$(DATE) \
+	-X k8s.io/component-base/version.gitVersion=v1.36.3+monohull -X k8s.io/component-base/version.gitMajor=1 \
+	-X k8s.io/component-base/version.gitMinor=36 -X k8s.io/component-base/version.gitCommit=$(COMMIT) \
+	-X k8s.io/component-base/version.buildDate=$(DATE)
+
+.PHONY: up down build test check bench deps generate
+
+# A cluster with a sample application answering.
+up: build
+	scripts/up
+
+# Ends what up began, and removes every trace of it.
+down:
+	scripts/down
+
+build: generate
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/monohull
+
+# The pod helper and the sample application's image, which the binary embeds.
+generate: deps
+	go generate ./internal/runtime/...
+
+# Everything: style, unit tests under the race detector, end-to-end scripts.
+test: check build
+	go test -race -timeout 30m $$(go list ./... | grep -v /test/script)
+	cd shim && go test ./...
+	MONOHULL=$(CURDIR)/$(BIN) go test -timeout 30m ./test/script
+
+check: generate
+	@out=$$(gofmt -l cmd internal shim test bench); if [ -n "$$out" ]; then echo "gofmt would change:"; echo "$$out"; exit 1; fi
+	go vet ./...
+	cd shim && go vet -tags 'seccomp netgo osusergo' ./...
+
+# The measured claims; prints the table of docs/PERFORMANCE.md.
+bench: build
+	go run ./bench -monohull $(BIN)
+
+# What the build and the tests need beyond Go.
+deps:
+	@scripts/deps
