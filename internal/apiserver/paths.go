@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"net/http"
+	"net/http/pprof"
 	"sort"
 	"strings"
 
@@ -27,11 +28,30 @@ func (s *Server) servePath(w http.ResponseWriter, req *http.Request, info *reque
 		s.document(w, "application/json", s.OIDCDiscovery)
 	case p == auth.KeysPath && len(s.OIDCKeys) > 0:
 		s.document(w, "application/jwk-set+json", s.OIDCKeys)
+	case underPath(p, "/debug/pprof"):
+		profile(w, req, strings.TrimPrefix(strings.TrimPrefix(p, "/debug/pprof"), "/"))
 	case underPath(p, "/openapi"):
 		s.openapi.ServeHTTP(w, req)
 	case (underPath(p, "/api") || underPath(p, "/apis")) && s.discovery.serve(s, w, req, p):
 	default:
 		http.NotFound(w, req)
+	}
+}
+
+// profile serves Go's profiles of this process to those who may read the path,
+// as upstream's servers do.
+func profile(w http.ResponseWriter, req *http.Request, name string) {
+	switch name {
+	case "cmdline":
+		pprof.Cmdline(w, req)
+	case "profile":
+		pprof.Profile(w, req)
+	case "symbol":
+		pprof.Symbol(w, req)
+	case "trace":
+		pprof.Trace(w, req)
+	default:
+		pprof.Index(w, req)
 	}
 }
 

@@ -35,7 +35,6 @@ type Config struct {
 	ClusterCIDR     netip.Prefix
 	ClusterDomain   string
 	EtcdEndpoints   []string
-	RuntimeEndpoint string
 	TLSSANs         []string
 	Logger          *slog.Logger
 }

@@ -85,6 +85,7 @@ func (c *cluster) startNode(ctx context.Context, ctl *control) error {
 	c.run("kubelet", func() error { return k.Run(ctx) })
 	var backend streams.Backend = nodeStreams{k}
 	ctl.backend.Store(&backend)
+	c.run("cri", func() error { return rt.Serve(ctx, filepath.Join(c.cfg.DataDir, "cri.sock")) })
 	c.run("admin", func() error { return c.serveAdmin(ctx, rt) })
 	select {
 	case <-k.Ready():

@@ -126,7 +126,7 @@ func (a *answerer) answer(qname string, depth int) {
 }
 
 // parse reads a name relative to the domain: [endpoint | port protocol] service namespace svc, or address namespace pod.
-// Without svc, two labels are a Service and its namespace: a short form that the seeds of some databases use.
+// Without svc, two labels are a Service and its namespace: a short form that older documents use.
 func parse(rel string) name {
 	switch rel {
 	case "":

@@ -103,19 +103,14 @@ func markDeleted(k *api.Kind, obj api.Object, o metav1.DeleteOptions, now time.T
 	}
 	first := obj.GetDeletionTimestamp() == nil
 	if !first {
-		// a deletion under way may only be shortened, and only on request
-		left := int64(0)
-		if g := obj.GetDeletionGracePeriodSeconds(); g != nil {
-			left = *g
-		}
-		if k.GracePeriod == nil || grace >= left {
+		// a deletion under way may only be shortened, and only on request, even
+		// of a pod that has ended meanwhile: its kubelet says when it is done
+		left := obj.GetDeletionGracePeriodSeconds()
+		if k.GracePeriod == nil || left == nil || o.GracePeriodSeconds == nil || *o.GracePeriodSeconds >= *left {
 			return changed
 		}
-		if o.GracePeriodSeconds == nil && grace != 0 {
-			return changed
-		}
-		start := obj.GetDeletionTimestamp().Add(-time.Duration(left) * time.Second)
-		now = start
+		grace = *o.GracePeriodSeconds
+		now = obj.GetDeletionTimestamp().Add(-time.Duration(*left) * time.Second)
 	}
 	at := metav1.NewTime(now.Add(time.Duration(grace) * time.Second).Truncate(time.Second))
 	obj.SetDeletionTimestamp(&at)

@@ -25,6 +25,11 @@ func (p *Pipeline) Patch(ctx context.Context, r client.Request, pt types.PatchTy
 	if err := p.authorize(ctx, r, "patch"); err != nil {
 		return nil, err
 	}
+	switch pt {
+	case types.JSONPatchType, types.MergePatchType, types.StrategicMergePatchType:
+	default:
+		return nil, unknownPatch()
+	}
 	if r.Subresource == "scale" {
 		return p.patchScale(ctx, r, pt, patch)
 	}
@@ -94,7 +99,11 @@ func PatchJSON(pt types.PatchType, doc, patch []byte, like any) ([]byte, error) 
 		}
 		return out, nil
 	}
-	return nil, &apierrors.StatusError{ErrStatus: metav1.Status{
+	return nil, unknownPatch()
+}
+
+func unknownPatch() error {
+	return &apierrors.StatusError{ErrStatus: metav1.Status{
 		Status: metav1.StatusFailure, Code: http.StatusUnsupportedMediaType, Reason: metav1.StatusReasonUnsupportedMediaType,
 		Message: fmt.Sprintf("the body of the request was in an unknown format - accepted media types include: %s, %s, %s", types.JSONPatchType, types.MergePatchType, types.StrategicMergePatchType),
 	}}

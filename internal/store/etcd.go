@@ -22,13 +22,16 @@ import (
 // short ticks make it elect itself at once. Few entries are kept in memory,
 // because no follower ever asks for them.
 const (
-	tickMs         = 10
+	tickMs         = 60
 	electionTicks  = 2
 	snapshotCount  = 2000
 	catchUpEntries = 100
 	quotaBytes     = 8 << 30
 	walSegment     = 4 << 20
-	readyTimeout   = 30 * time.Second
+	// backendInterval is how often what the log already holds is written to the
+	// database file too; it bounds the replay after a crash, not what is lost.
+	backendInterval = time.Second
+	readyTimeout    = 30 * time.Second
 )
 
 // Etcd is an etcd server inside this process, one member, without a listener.
@@ -69,6 +72,7 @@ func OpenEtcd(ctx context.Context, o EtcdOptions) (*Etcd, error) {
 		SnapshotCatchUpEntries:      catchUpEntries,
 		MaxSnapFiles:                3,
 		MaxWALFiles:                 3,
+		BackendBatchInterval:        backendInterval,
 		BackendFreelistType:         bolt.FreelistMapType,
 		QuotaBackendBytes:           quotaBytes,
 		MaxTxnOps:                   128,

@@ -9,6 +9,10 @@
 //	node PROGRAM ARGS…       a program on the node
 //	load NAME FILE           a client fetches the URL in FILE without pause
 //	unload NAME              stops it, and fails if any request failed
+//	background NAME kubectl|node ARGS…    a program that goes on; its output is in NAME.out
+//	end NAME                 ends it with SIGTERM
+//	registry PORT [USER:PASSWORD]         a registry on loopback that has the test images
+//	traces                   what a cluster may leave on a node: links, rules, mounts, groups, processes
 //	server stop|kill|start   the server: SIGTERM, SIGKILL, start again
 //
 // Tests need root; they say so and fail where they have it not.
@@ -44,6 +48,12 @@ func TestMain(m *testing.M) {
 	}
 	if args := os.Getenv(loaderVariable); args != "" {
 		os.Exit(loader(args))
+	}
+	if args := os.Getenv(registryVariable); args != "" {
+		os.Exit(serveRegistry(args))
+	}
+	if dir := os.Getenv(tracesVariable); dir != "" {
+		os.Exit(printTraces(dir))
 	}
 	os.Exit(run(m))
 }
@@ -92,8 +102,10 @@ func TestScripts(t *testing.T) {
 		Setup:               setup,
 		RequireExplicitExec: true,
 		UpdateScripts:       os.Getenv("UPDATE") != "",
+		ContinueOnError:     os.Getenv("KEEP_GOING") != "",
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"kubectl": kubectl, "until": until, "node": node, "load": load, "unload": unload, "server": server, "monohull": monohull,
+			"background": background, "end": end, "registry": registryCommand, "traces": traces,
 		},
 	})
 }
