@@ -37,6 +37,7 @@ func main() {
 }
 
 func run(id string) error {
+	defaultSignals()
 	debug.SetGCPercent(gcPercent)
 	debug.SetMemoryLimit(memoryTarget)
 	logrus.SetLevel(logrus.WarnLevel) // to stderr, which is the sandbox's shim.log

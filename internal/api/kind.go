@@ -71,6 +71,8 @@ type Kind struct {
 	ValidateStatus func(newObj, old Object) field.ErrorList
 	// Warnings are sent to the client as Warning headers on create and update.
 	Warnings func(Object) []string
+	// Deprecated is the warning that every request for the kind earns.
+	Deprecated string
 
 	// ClearStatus zeroes the status, CopyStatus copies it from old to new,
 	// CopySpec copies everything but status and metadata from old to new,
@@ -129,6 +131,7 @@ type Spec[T Object] struct {
 	ValidateUpdate func(newObj, old T) field.ErrorList
 	ValidateStatus func(newObj, old T) field.ErrorList
 	Warnings       func(T) []string
+	Deprecated     string
 	Fields         map[string]func(T) string
 	Columns        []metav1.TableColumnDefinition
 	Row            func(obj T, now time.Time) []any
@@ -150,7 +153,7 @@ func Define[T Object](s Spec[T]) *Kind {
 		GoType:  reflect.TypeOf(zero),
 		New:     func() Object { return reflect.New(t).Interface().(Object) },
 		NewList: func() runtime.Object { return reflect.New(lt).Interface().(runtime.Object) },
-		Columns: s.Columns,
+		Columns: s.Columns, Deprecated: s.Deprecated,
 	}
 	if k.Prefix == "" {
 		k.Prefix = s.Plural

@@ -209,14 +209,17 @@ func (c *call) snapshot() (cache.Snapshot, string, error) {
 		}
 		return snap, key, nil
 	}
+	if c.query.Get("sendInitialEvents") != "" {
+		return cache.Snapshot{}, "", invalidListOption("sendInitialEvents", "sendInitialEvents is forbidden for list")
+	}
 	if match != "" && rv == "" {
-		return cache.Snapshot{}, "", c.badMatch("resourceVersionMatch is forbidden unless resourceVersion is provided")
+		return cache.Snapshot{}, "", invalidListOption("resourceVersionMatch", "resourceVersionMatch is forbidden unless resourceVersion is provided")
 	}
 	if match != "" && match != string(metav1.ResourceVersionMatchExact) && match != string(metav1.ResourceVersionMatchNotOlderThan) {
-		return cache.Snapshot{}, "", c.badMatch(fmt.Sprintf("unsupported resourceVersionMatch %q", match))
+		return cache.Snapshot{}, "", invalidListOption("resourceVersionMatch", fmt.Sprintf("unsupported resourceVersionMatch %q", match))
 	}
 	if match == string(metav1.ResourceVersionMatchExact) && rv == "0" {
-		return cache.Snapshot{}, "", c.badMatch(`resourceVersionMatch "exact" is forbidden for resourceVersion "0"`)
+		return cache.Snapshot{}, "", invalidListOption("resourceVersionMatch", `resourceVersionMatch "exact" is forbidden for resourceVersion "0"`)
 	}
 	switch rv {
 	case "":
@@ -243,9 +246,9 @@ func (c *call) snapshot() (cache.Snapshot, string, error) {
 	return c.cache().Snapshot(), "", nil
 }
 
-func (c *call) badMatch(msg string) error {
+func invalidListOption(name, msg string) error {
 	return apierrors.NewInvalid(schema.GroupKind{Group: "meta.k8s.io", Kind: "ListOptions"}, "", field.ErrorList{
-		field.Forbidden(field.NewPath("resourceVersionMatch"), msg),
+		field.Forbidden(field.NewPath(name), msg),
 	})
 }
 

@@ -12,6 +12,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/apiserver/pkg/authentication/user"
 
 	"github.com/monohull/monohull/internal/api"
@@ -63,6 +64,9 @@ func (s *Server) serveResource(w http.ResponseWriter, req *http.Request, info *r
 	if err := c.negotiate(true); err != nil {
 		return err
 	}
+	if c.kind.Deprecated != "" {
+		warn(c.w, c.kind.Deprecated)
+	}
 	switch c.verb {
 	case "get":
 		return c.get()
@@ -75,10 +79,14 @@ func (s *Server) serveResource(w http.ResponseWriter, req *http.Request, info *r
 			return apierrors.NewMethodNotSupported(c.kind.GroupResource(), "POST")
 		}
 		return c.create("")
-	case "update":
+	case "update", "patch":
+		if c.name == "" {
+			return apierrors.NewMethodNotSupported(c.kind.GroupResource(), c.req.Method)
+		}
+		if c.verb == "patch" {
+			return c.patch("")
+		}
 		return c.update("")
-	case "patch":
-		return c.patch("")
 	case "delete":
 		return c.delete()
 	case "deletecollection":
@@ -93,6 +101,11 @@ func (c *call) negotiate(tables bool) error {
 		return notAcceptable()
 	}
 	return nil
+}
+
+// optionsKind names the options of the verbs that write.
+var optionsKind = map[string]string{
+	"create": "CreateOptions", "update": "UpdateOptions", "patch": "PatchOptions", "delete": "DeleteOptions", "deletecollection": "DeleteOptions",
 }
 
 // pathName is the name in the path; requestInfo.name may come from a selector.
@@ -115,7 +128,9 @@ func (c *call) request(subresource string) (client.Request, error) {
 	}
 	for _, d := range c.query["dryRun"] {
 		if d != metav1.DryRunAll {
-			return r, apierrors.NewInvalid(schema.GroupKind{Group: "meta.k8s.io", Kind: "CreateOptions"}, "", nil)
+			return r, apierrors.NewInvalid(schema.GroupKind{Group: "meta.k8s.io", Kind: optionsKind[c.verb]}, "", field.ErrorList{
+				field.NotSupported(field.NewPath("dryRun"), d, []string{metav1.DryRunAll}),
+			})
 		}
 		r.DryRun = true
 	}

@@ -13,8 +13,6 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/monohull/monohull/internal/api"
 	"github.com/monohull/monohull/internal/cache"
@@ -134,15 +132,12 @@ func (c *call) watchOptions() (watchOptions, error) {
 		}
 	}
 	rv, match := q("resourceVersion"), q("resourceVersionMatch")
-	invalid := func(name, msg string) error {
-		return apierrors.NewInvalid(schema.GroupKind{Group: "meta.k8s.io", Kind: "ListOptions"}, "", field.ErrorList{field.Forbidden(field.NewPath(name), msg)})
-	}
 	send := q("sendInitialEvents")
 	switch {
 	case send == "" && match != "":
-		return o, invalid("resourceVersionMatch", "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided")
+		return o, invalidListOption("resourceVersionMatch", "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided")
 	case send != "" && match != string(metav1.ResourceVersionMatchNotOlderThan):
-		return o, invalid("resourceVersionMatch", "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan")
+		return o, invalidListOption("resourceVersionMatch", "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan")
 	case send != "" && rv != "" && rv != "0":
 		if err := c.waitFor(rv); err != nil {
 			return o, err

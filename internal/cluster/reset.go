@@ -47,9 +47,7 @@ func Reset(ctx context.Context, dataDir string, keepImages bool) error {
 	note("stopping containers", runtime.Reset(dataDir))
 	note("removing service rules", proxy.Reset("", ""))
 	if state.DNS.IsValid() {
-		if d, err := dns.New(dns.Config{Addrs: []netip.Addr{state.DNS}}); err == nil {
-			note("removing the DNS address", d.Reset())
-		}
+		note("removing the DNS address", dns.Reset(dns.Config{Addrs: []netip.Addr{state.DNS}}))
 	}
 	note("removing the pods' network", network.Reset(ctx, network.Config{DataDir: dataDir, PodCIDR: state.PodCIDR}))
 	note("unmounting volumes", unmountBelow(dataDir))

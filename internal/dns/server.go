@@ -146,7 +146,12 @@ func (s *Server) assign() error {
 }
 
 // Reset takes the addresses off lo.
-func (s *Server) Reset() error {
+func (s *Server) Reset() error { return Reset(s.cfg) }
+
+// Reset removes the addresses of a server that does not run any more. Of the
+// configuration it wants the addresses and the namespace alone.
+func Reset(cfg Config) error {
+	s := &Server{cfg: cfg}
 	return s.onLoopback(func(h *netlink.Handle, lo netlink.Link) error {
 		for _, a := range s.cfg.Addrs {
 			if a.IsLoopback() {

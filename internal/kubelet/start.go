@@ -81,9 +81,8 @@ func (w *worker) launched(ctx context.Context, a podmachine.Action, l launch, er
 		b := w.pulls[l.c.Image].Next(now)
 		w.pulls[l.c.Image] = b
 		wait.Until, wait.FlipAt = now.Add(b.Delay), now.Add(flipAfter)
-	case err.id != "":
-		wait.ForID = err.id
-		fallthrough
+	case err.id != "": // it ended: the back-off is that of any end
+		wait.ForID, wait.Made, wait.Until = err.id, true, time.Time{}
 	case err.reason == errCreate:
 		b := w.obs.Crash[a.Container].Next(now)
 		w.obs.Crash[a.Container] = b

@@ -184,7 +184,7 @@ func (a *Allocator) addressesLocked(g *grant, svc, was *corev1.Service) field.Er
 		s.ClusterIP = ip.String()
 	}
 	s.ClusterIPs = []string{s.ClusterIP}
-	path := field.NewPath("spec", "clusterIPs").Index(0)
+	path := field.NewPath("spec", "clusterIPs")
 	ip, err := netip.ParseAddr(s.ClusterIP)
 	if err != nil {
 		return nil // validation has said so

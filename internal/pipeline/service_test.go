@@ -58,7 +58,7 @@ func TestServiceWithAChosenAddress(t *testing.T) {
 	taken.Spec.ClusterIP = "10.0.0.10"
 	_, err := svcs.Create(r.ctx, taken.DeepCopy())
 	s := refused(t, err, 422, metav1.StatusReasonInvalid, "provided IP is already allocated")
-	if causes(s) != "FieldValueInvalid spec.clusterIPs[0]" {
+	if causes(s) != "FieldValueInvalid spec.clusterIPs" {
 		t.Errorf("the causes are %q", causes(s))
 	}
 	outside := service("c", 80)

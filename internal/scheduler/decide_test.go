@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	noVictims  = " preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod."
-	notHelpful = " preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling."
+	noVictims  = " no new claims to deallocate, preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod."
+	notHelpful = " no new claims to deallocate, preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling."
 )
 
 // One node, one pod: what it is told.
@@ -94,7 +94,7 @@ func TestMessages(t *testing.T) {
 		"never preempts": {node: node(), placed: []*corev1.Pod{makePod("a", "2", "")}, pod: makePod("p", "1", "", withPriority(5), func(p *corev1.Pod) {
 			never := corev1.PreemptNever
 			p.Spec.PreemptionPolicy = &never
-		}), want: "0/1 nodes are available: 1 Insufficient cpu. preemption: not eligible due to preemptionPolicy=Never."},
+		}), want: "0/1 nodes are available: 1 Insufficient cpu. no new claims to deallocate, preemption: not eligible due to preemptionPolicy=Never."},
 	} {
 		t.Run(name, func(t *testing.T) {
 			placed := map[*corev1.Pod]string{}
@@ -124,7 +124,7 @@ func TestMessageCountsReasonsOverNodes(t *testing.T) {
 		makeNode("a", "1", "1Gi"), makeNode("b", "1", "1Gi", withTaint("x", corev1.TaintEffectNoSchedule)), makeNode("c", "4", "1Gi"),
 	}, map[*corev1.Pod]string{makePod("z", "3", ""): "c"})
 	got := decide(s, newPodInfo(makePod("p", "2", "")), newRand()).fail.message
-	want := "0/3 nodes are available: 1 node(s) had untolerated taint(s), 2 Insufficient cpu. preemption: 0/3 nodes are available: 1 No preemption victims found for incoming pod, 2 Preemption is not helpful for scheduling."
+	want := "0/3 nodes are available: 1 node(s) had untolerated taint(s), 2 Insufficient cpu. no new claims to deallocate, preemption: 0/3 nodes are available: 1 No preemption victims found for incoming pod, 2 Preemption is not helpful for scheduling."
 	if got != want {
 		t.Fatalf("got  %q\nwant %q", got, want)
 	}
@@ -227,7 +227,7 @@ func TestSpreadRefusalNamesTheConstraint(t *testing.T) {
 	nodes := []*corev1.Node{makeNode("a", "4", "8Gi"), makeNode("b", "100m", "8Gi")}
 	s := cluster(nodes, map[*corev1.Pod]string{makePod("x", "", "", withLabels("app", "web")): "a"})
 	d := decide(s, newPodInfo(makePod("p", "1", "", withLabels("app", "web"), withSpread(corev1.LabelHostname, 1, corev1.DoNotSchedule, "app", "web"))), newRand())
-	want := "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) didn't match pod topology spread constraints. preemption: 0/2 nodes are available: 1 No preemption victims found for incoming pod, 1 Preemption is not helpful for scheduling."
+	want := "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) didn't match pod topology spread constraints. no new claims to deallocate, preemption: 0/2 nodes are available: 1 No preemption victims found for incoming pod, 1 Preemption is not helpful for scheduling."
 	if d.fail == nil || d.fail.message != want {
 		t.Fatalf("got %+v", d.fail)
 	}

@@ -8,7 +8,9 @@ import (
 
 const (
 	messageNoNodes = "no nodes available to schedule pods"
-	preemptPrefix  = "preemption: "
+	// Claims are asked for room before other pods are; without claims there is
+	// none to give back.
+	preemptPrefix = "no new claims to deallocate, preemption: "
 	// maxEventMessage is the most an event may say.
 	maxEventMessage = 1024
 )

@@ -62,12 +62,12 @@ func TestPreemptionPicksLeastImportantVictims(t *testing.T) {
 		"none of equal priority": {
 			placed:  []on{{"a", makePod("a1", "4", "", withPriority(10))}},
 			pod:     makePod("p", "4", "", withPriority(10)),
-			message: "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod.",
+			message: "0/1 nodes are available: 1 Insufficient cpu. no new claims to deallocate, preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod.",
 		},
 		"none where it would not be enough": {
 			placed:  []on{{"a", makePod("a1", "3", "", withPriority(10))}, {"a", makePod("a2", "1", "", withPriority(1))}},
 			pod:     makePod("p", "2", "", withPriority(10)),
-			message: "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 Insufficient cpu.",
+			message: "0/1 nodes are available: 1 Insufficient cpu. no new claims to deallocate, preemption: 0/1 nodes are available: 1 Insufficient cpu.",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -146,7 +146,7 @@ func TestNominatedPodWaitsForItsVictims(t *testing.T) {
 	going.Status.Conditions = []corev1.PodCondition{{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: corev1.PodReasonPreemptionByScheduler}}
 	s.addPod(newPodInfo(going), "n")
 	f = decide(s, p, newRand()).fail
-	want := "0/2 nodes are available: 2 Insufficient cpu. preemption: not eligible due to a terminating pod on the nominated node."
+	want := "0/2 nodes are available: 2 Insufficient cpu. no new claims to deallocate, preemption: not eligible due to a terminating pod on the nominated node."
 	if f.nominated != "" || !f.keepNomination || f.message != want {
 		t.Fatalf("%+v", f)
 	}

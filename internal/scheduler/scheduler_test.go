@@ -219,7 +219,7 @@ func TestUnschedulablePodIsTriedWhenRoomIsMade(t *testing.T) {
 		w.on("a", "n")
 		w.pod(makePod("b", "2", ""))
 		w.on("b", "")
-		message := "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod."
+		message := "0/1 nodes are available: 1 Insufficient cpu. no new claims to deallocate, preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod."
 		if c := w.condition("b"); c.Message != message || c.Status != corev1.ConditionFalse {
 			t.Fatalf("%+v", c)
 		}

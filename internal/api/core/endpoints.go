@@ -22,7 +22,8 @@ func endpointsRow() *api.Kind {
 	return api.Define(api.Spec[*corev1.Endpoints]{
 		GVK: gvk("Endpoints"), Plural: "endpoints", Singular: "endpoints", ShortNames: []string{"ep"},
 		Namespaced: true, Prefix: "services/endpoints", CreateOnUpdate: true, UnconditionalUpdate: true,
-		List: &corev1.EndpointsList{},
+		List:       &corev1.EndpointsList{},
+		Deprecated: "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
 		Default: func(e *corev1.Endpoints) {
 			for i := range e.Subsets {
 				for j := range e.Subsets[i].Ports {

@@ -62,6 +62,9 @@ type Waiting struct {
 	Reason, Message string
 	ForID           string    // the exited container it is about; "" for none
 	Until           time.Time // next attempt
+	// Made: the container was made and ended because of this; its restart
+	// backs off like that of any other.
+	Made bool
 	// At FlipAt an image pull error becomes a back-off; zero for others.
 	FlipAt time.Time
 }

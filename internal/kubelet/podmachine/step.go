@@ -281,11 +281,11 @@ func (p *planner) start(c *corev1.Container, last *Container) bool {
 		}
 		return false
 	}
-	if last != nil && !(held && w.ForID == lastID && w.Reason != "CrashLoopBackOff") {
+	if last != nil && !(held && w.ForID == lastID && w.Reason != "CrashLoopBackOff" && !w.Made) {
 		b := p.o.Crash[c.Name]
 		if until := b.Until(failed); p.now.Before(until) {
 			p.wake(until)
-			if !held || w.ForID != lastID {
+			if !held || w.ForID != lastID || w.Made {
 				p.do(Action{Verb: BackOff, Container: c.Name, ID: lastID, Reason: "CrashLoopBackOff", Waiting: Waiting{
 					Reason: "CrashLoopBackOff", ForID: lastID, Until: until,
 					Message: fmt.Sprintf("back-off %s restarting failed container=%s pod=%s", b.Delay, c.Name, Describe(p.pod)),
