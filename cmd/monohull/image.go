@@ -185,11 +185,13 @@ func listImages(ctx context.Context, d doer, out io.Writer) error {
 	fmt.Fprintln(w, "IMAGE\tID\tSIZE")
 	for _, i := range list {
 		id := strings.TrimPrefix(i.ID, "sha256:")
-		name := "<none>"
-		if len(i.Names) > 0 {
-			name = i.Names[0]
+		names := i.Names
+		if len(names) == 0 {
+			names = []string{"<none>"}
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\n", name, id[:min(12, len(id))], megabytes(i.Size))
+		for _, name := range names {
+			fmt.Fprintf(w, "%s\t%s\t%s\n", name, id[:min(12, len(id))], megabytes(i.Size))
+		}
 	}
 	return w.Flush()
 }

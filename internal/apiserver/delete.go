@@ -13,6 +13,7 @@ import (
 
 	"github.com/monohull/monohull/internal/api"
 	"github.com/monohull/monohull/internal/cache"
+	"github.com/monohull/monohull/internal/client"
 )
 
 // deleteWorkers bounds the deletions that one deletecollection runs at once.
@@ -75,18 +76,22 @@ func protoDeleteOptions(body []byte, o *metav1.DeleteOptions) error {
 	return nil
 }
 
-// delete removes an object, or begins to.
-func (c *call) delete() error {
+// deletion is what the pipeline is asked, and with which options.
+func (c *call) deletion() (client.Request, metav1.DeleteOptions, error) {
 	r, err := c.request("")
 	if err != nil {
-		return err
+		return r, metav1.DeleteOptions{}, err
 	}
 	o, err := c.deleteOptions()
+	r.DryRun = r.DryRun || len(o.DryRun) > 0
+	return r, o, err
+}
+
+// delete removes an object, or begins to.
+func (c *call) delete() error {
+	r, o, err := c.deletion()
 	if err != nil {
 		return err
-	}
-	if len(o.DryRun) > 0 {
-		r.DryRun = true
 	}
 	it, err := c.s.Writer.Delete(c.req.Context(), r, o)
 	if err != nil {
@@ -109,16 +114,9 @@ func (c *call) delete() error {
 
 // deleteCollection deletes what a list with the same selectors shows.
 func (c *call) deleteCollection() error {
-	base, err := c.request("")
+	base, o, err := c.deletion()
 	if err != nil {
 		return err
-	}
-	o, err := c.deleteOptions()
-	if err != nil {
-		return err
-	}
-	if len(o.DryRun) > 0 {
-		base.DryRun = true
 	}
 	sel, err := c.selection()
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -34,9 +35,9 @@ type ImageProgress struct {
 	Error  string   `json:"error,omitempty"`
 }
 
-// ImageInfo is one line of the list of images.
+// ImageInfo is one image of the list.
 type ImageInfo struct {
-	Names []string `json:"names"`
+	Names []string `json:"names"` // tags, or digests where there are none
 	ID    string   `json:"id"`
 	Size  int64    `json:"size"` // bytes, compressed
 }
@@ -73,7 +74,11 @@ func ImageHandler(s *image.Store) http.Handler {
 	m := http.NewServeMux()
 	m.HandleFunc("POST /images/import", func(w http.ResponseWriter, r *http.Request) {
 		list, err := s.Import(r.Context(), r.Body)
-		finish(w, list, err)
+		var names []string
+		for _, i := range list {
+			names = append(names, nameOf(i, ""))
+		}
+		finish(w, names, err)
 	})
 	m.HandleFunc("POST /images/pull", func(w http.ResponseWriter, r *http.Request) {
 		var auth *runtimeapi.AuthConfig
@@ -81,33 +86,49 @@ func ImageHandler(s *image.Store) http.Handler {
 			auth = &runtimeapi.AuthConfig{Username: u, Password: p}
 		}
 		control := http.NewResponseController(w)
-		img, err := s.Pull(r.Context(), r.URL.Query().Get("ref"), auth, func(p image.Progress) {
+		ref := r.URL.Query().Get("ref")
+		var mu sync.Mutex // layers come in side by side
+		img, err := s.Pull(r.Context(), ref, auth, func(p image.Progress) {
+			mu.Lock()
+			defer mu.Unlock()
 			_ = json.NewEncoder(w).Encode(ImageProgress{Done: p.Done, Total: p.Total})
 			_ = control.Flush()
 		})
-		finish(w, []*image.Image{img}, err)
+		if err != nil {
+			finish(w, nil, err)
+			return
+		}
+		finish(w, []string{nameOf(img, ref)}, nil)
 	})
 	m.HandleFunc("DELETE /images", func(w http.ResponseWriter, r *http.Request) {
-		finish(w, nil, s.Remove(r.Context(), r.URL.Query().Get("ref")))
+		finish(w, nil, s.Untag(r.Context(), r.URL.Query().Get("ref")))
 	})
 	m.HandleFunc("GET /images", func(w http.ResponseWriter, _ *http.Request) {
 		out := []ImageInfo{}
 		for _, i := range s.List() {
-			out = append(out, ImageInfo{Names: append(append([]string{}, i.Tags...), i.Digests...), ID: i.ID, Size: i.Size})
+			names := i.Tags
+			if len(names) == 0 {
+				names = i.Digests
+			}
+			out = append(out, ImageInfo{Names: names, ID: i.ID, Size: i.Size})
 		}
 		_ = json.NewEncoder(w).Encode(out)
 	})
 	return m
 }
 
-func finish(w http.ResponseWriter, list []*image.Image, err error) {
-	var p ImageProgress
+// nameOf is what a user calls an image: as it was asked for where it can be.
+func nameOf(i *image.Image, asked string) string {
+	if n := i.Name(asked); n != "" {
+		return n
+	}
+	return i.Ref()
+}
+
+func finish(w http.ResponseWriter, names []string, err error) {
+	p := ImageProgress{Images: names}
 	if err != nil {
-		p.Error = err.Error()
-	} else {
-		for _, i := range list {
-			p.Images = append(p.Images, i.Ref())
-		}
+		p.Images, p.Error = nil, err.Error()
 	}
 	_ = json.NewEncoder(w).Encode(p)
 }

@@ -13,7 +13,7 @@ import (
 
 	mdns "github.com/miekg/dns"
 
-	"github.com/monohull/monohull/internal/network/netns"
+	"github.com/monohull/monohull/internal/host/netns"
 )
 
 // Bounds of the forwarder.

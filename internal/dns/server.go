@@ -16,7 +16,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
-	"github.com/monohull/monohull/internal/network/netns"
+	"github.com/monohull/monohull/internal/host/netns"
 )
 
 // udpSizeMax bounds what a client may ask to get in one datagram: larger ones are fragmented, and fragments get lost.

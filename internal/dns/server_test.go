@@ -16,9 +16,9 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/monohull/monohull/internal/host/netns"
+	"github.com/monohull/monohull/internal/host/netns/netnstest"
 	"github.com/monohull/monohull/internal/network"
-	"github.com/monohull/monohull/internal/network/netns"
-	"github.com/monohull/monohull/internal/network/netns/netnstest"
 )
 
 // upstream is a resolver in a namespace that counts what it is asked.

@@ -28,6 +28,17 @@ func (k *Kubelet) credentials(pod *corev1.Pod, ref name.Reference) []*runtimeapi
 	return out
 }
 
+// missingSecrets are the pull secrets that a pod names and that are not there.
+func (k *Kubelet) missingSecrets(pod *corev1.Pod) []string {
+	var out []string
+	for _, r := range pod.Spec.ImagePullSecrets {
+		if _, ok := k.secrets.Get(pod.Namespace, r.Name); !ok {
+			out = append(out, r.Name)
+		}
+	}
+	return out
+}
+
 // credential is one entry of a docker configuration.
 type credential struct {
 	key  string

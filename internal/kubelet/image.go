@@ -108,6 +108,10 @@ func (w *worker) pullImage(ctx context.Context, pod *corev1.Pod, c *corev1.Conta
 		w.event(c.Name, corev1.EventTypeWarning, "InspectFailed", message)
 		return nil, &startError{reason: "InvalidImageName", message: message}
 	}
+	if missing := w.k.missingSecrets(pod); len(missing) > 0 {
+		w.event("", corev1.EventTypeWarning, "FailedToRetrieveImagePullSecret",
+			fmt.Sprintf("Unable to retrieve some image pull secrets (%s); attempting to pull the image may not succeed.", strings.Join(missing, ", ")))
+	}
 	spec := &runtimeapi.ImageSpec{Image: tagged(c.Image, ref), UserSpecifiedImage: c.Image, Annotations: pod.Annotations}
 	policy := pullPolicy(c)
 	status, err := w.k.deps.Images.ImageStatus(ctx, &runtimeapi.ImageStatusRequest{Image: spec})

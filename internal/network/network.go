@@ -17,8 +17,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
-	"github.com/monohull/monohull/internal/network/netns"
-	"github.com/monohull/monohull/internal/network/nft"
+	"github.com/monohull/monohull/internal/host/netns"
+	"github.com/monohull/monohull/internal/host/nft"
 )
 
 // DefaultBridge is the bridge's name unless Config says otherwise.

@@ -16,9 +16,9 @@ import (
 	"github.com/vishvananda/netlink"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"github.com/monohull/monohull/internal/host/netns"
+	"github.com/monohull/monohull/internal/host/netns/netnstest"
 	"github.com/monohull/monohull/internal/network"
-	"github.com/monohull/monohull/internal/network/netns"
-	"github.com/monohull/monohull/internal/network/netns/netnstest"
 )
 
 type node struct {
@@ -318,7 +318,7 @@ func BenchmarkAttach(b *testing.B) {
 	for i := range b.N {
 		b.StopTimer()
 		ns, id := filepath.Join(dir, fmt.Sprint(i)), fmt.Sprint("sandbox", i)
-		if err := netns.New(ns); err != nil {
+		if err := netns.Create(netns.Config{Net: ns}); err != nil {
 			b.Fatal(err)
 		}
 		b.StartTimer()
@@ -329,7 +329,7 @@ func BenchmarkAttach(b *testing.B) {
 		if err := n.Detach(b.Context(), id, ns); err != nil {
 			b.Fatal(err)
 		}
-		if err := netns.Delete(ns); err != nil {
+		if err := netns.Remove(ns); err != nil {
 			b.Fatal(err)
 		}
 	}

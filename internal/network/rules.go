@@ -7,7 +7,7 @@ import (
 	"github.com/google/nftables/expr"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
-	"github.com/monohull/monohull/internal/network/nft"
+	"github.com/monohull/monohull/internal/host/nft"
 	"golang.org/x/sys/unix"
 )
 

@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/monohull/monohull/internal/network/netns"
+	"github.com/monohull/monohull/internal/host/netns"
 )
 
 // shared are the settings of the whole namespace that the room changes; what they were is kept for Reset.

@@ -8,7 +8,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
-	"github.com/monohull/monohull/internal/network/nft"
+	"github.com/monohull/monohull/internal/host/nft"
 )
 
 // installBatchBytes is the size from which a first installation starts another transaction. It is far below what the

@@ -17,9 +17,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 
+	"github.com/monohull/monohull/internal/host/netns"
+	"github.com/monohull/monohull/internal/host/netns/netnstest"
 	"github.com/monohull/monohull/internal/network"
-	"github.com/monohull/monohull/internal/network/netns"
-	"github.com/monohull/monohull/internal/network/netns/netnstest"
 )
 
 // source is a Source that tests write to.

@@ -14,8 +14,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 
-	"github.com/monohull/monohull/internal/network/netns"
-	"github.com/monohull/monohull/internal/network/nft"
+	"github.com/monohull/monohull/internal/host/netns"
+	"github.com/monohull/monohull/internal/host/nft"
 )
 
 // DefaultTable is the nftables table's name unless Config says otherwise.

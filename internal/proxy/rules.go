@@ -11,7 +11,7 @@ import (
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 
-	"github.com/monohull/monohull/internal/network/nft"
+	"github.com/monohull/monohull/internal/host/nft"
 )
 
 // masqueradeMark is the bit of a packet's mark that asks for masquerade; it is cleared before the packet leaves.

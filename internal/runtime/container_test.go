@@ -21,7 +21,7 @@ import (
 	"google.golang.org/grpc/status"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
-	"github.com/monohull/monohull/internal/runtime/netns"
+	"github.com/monohull/monohull/internal/host/netns"
 )
 
 func TestContainerRunsLogsExecsAndStops(t *testing.T) {

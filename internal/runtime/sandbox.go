@@ -15,7 +15,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
-	"github.com/monohull/monohull/internal/runtime/netns"
+	"github.com/monohull/monohull/internal/host/netns"
 	"github.com/monohull/monohull/internal/runtime/protocol"
 	"github.com/monohull/monohull/internal/runtime/rootfs"
 	"github.com/monohull/monohull/internal/runtime/spec"

@@ -15,8 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"github.com/monohull/monohull/internal/host/netns"
 	"github.com/monohull/monohull/internal/runtime/cgroup"
-	"github.com/monohull/monohull/internal/runtime/netns"
 )
 
 // minRateInterval is the shortest time over which a CPU rate means anything; asked

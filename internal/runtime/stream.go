@@ -20,7 +20,7 @@ import (
 	"google.golang.org/grpc/status"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
-	"github.com/monohull/monohull/internal/runtime/netns"
+	"github.com/monohull/monohull/internal/host/netns"
 	"github.com/monohull/monohull/internal/runtime/protocol"
 )
 

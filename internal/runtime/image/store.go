@@ -61,7 +61,7 @@ func (i *Image) Name(asked string) string {
 // Config is what a Store needs to know.
 type Config struct {
 	Dir    string
-	Logger *slog.Logger
+	Logger *slog.Logger // nil: none
 	// LayersInUse names the layers that containers stand on; nil: none.
 	LayersInUse func() map[string]bool
 	// InsecureRegistries are hosts spoken to by plain HTTP when HTTPS fails. Those on
@@ -86,6 +86,9 @@ type Store struct {
 func New(cfg Config) (_ *Store, err error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	if cfg.LayersInUse == nil {
 		cfg.LayersInUse = func() map[string]bool { return nil }
@@ -227,6 +230,35 @@ func (s *Store) Remove(ctx context.Context, ref string) error {
 	s.mu.Unlock()
 	s.cfg.Logger.Info("image removed", "image", img.ID, "names", img.Tags)
 	return s.Collect(ctx)
+}
+
+// Untag takes one name from an image, and removes the image when that was its
+// last. An id, or a name by digest, stands for all of the image's names.
+func (s *Store) Untag(ctx context.Context, ref string) error {
+	s.mu.Lock()
+	img, err := s.findLocked(ref)
+	if err != nil {
+		s.mu.Unlock()
+		return err
+	}
+	name, err := Normalise(ref)
+	if err != nil || len(img.Tags) < 2 || !slices.Contains(img.Tags, name) {
+		s.mu.Unlock()
+		return s.Remove(ctx, ref)
+	}
+	defer s.mu.Unlock()
+	changed := *img
+	changed.Tags = slices.DeleteFunc(slices.Clone(img.Tags), func(t string) bool { return t == name })
+	if !slices.ContainsFunc(changed.Tags, func(t string) bool { return repository(t) == repository(name) }) {
+		changed.Digests = slices.DeleteFunc(slices.Clone(img.Digests), func(d string) bool { return repository(d) == repository(name) })
+	}
+	s.images[img.ID] = &changed
+	if err := s.saveLocked(); err != nil {
+		s.images[img.ID] = img
+		return err
+	}
+	s.cfg.Logger.Info("image lost a name", "image", img.ID, "name", name)
+	return nil
 }
 
 // Collect removes every layer that neither an image nor a container nor a pull

@@ -15,7 +15,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
-	"github.com/monohull/monohull/internal/network/netns"
+	"github.com/monohull/monohull/internal/host/netns"
 )
 
 // Patience bounds every wait of a test; nothing sleeps for it.
@@ -34,11 +34,11 @@ func New(t testing.TB) string {
 	t.Helper()
 	RequireRoot(t)
 	path := filepath.Join(t.TempDir(), "netns")
-	if err := netns.New(path); err != nil {
+	if err := netns.Create(netns.Config{Net: path}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := netns.Delete(path); err != nil {
+		if err := netns.Remove(path); err != nil {
 			t.Error(err)
 		}
 	})

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"sync"
 
-	"github.com/monohull/monohull/internal/network/netns"
+	"github.com/monohull/monohull/internal/host/netns"
 	"golang.org/x/sys/unix"
 )
 

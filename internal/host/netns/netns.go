@@ -1,8 +1,12 @@
-// Package netns makes a pod's namespaces without a process to hold them: they are
-// bound to files, and last as long as those mounts.
+// Package netns makes namespaces without a process to hold them, and runs
+// functions in them. A namespace is bound to a file, and lasts as long as that
+// mount.
 //
-// It touches the mount table at the paths it is given and the sysctls of the
-// namespaces it makes. Needs root; tested with the runtime.
+// The runtime makes pods' namespaces with it; the network, the proxy and DNS
+// open their sockets and write their sysctls through it, so that one process, or
+// one test, can serve a namespace other than its own. It touches the mount table
+// at the paths it is given and the sysctls of the namespaces it makes. Needs
+// root; its tests are those of the rooms that use it.
 package netns
 
 import (
@@ -99,8 +103,12 @@ func Remove(paths ...string) error {
 	return errors.Join(errs...)
 }
 
-// Do runs f on a thread in the network namespace bound to path.
+// Do runs f on a thread in the network namespace bound to path and returns f's
+// error. An empty path is the process's own namespace: f then runs where it is.
 func Do(path string, f func() error) error {
+	if path == "" {
+		return f()
+	}
 	ns, err := os.Open(path)
 	if err != nil {
 		return fmt.Errorf("open network namespace: %w", err)
@@ -108,7 +116,7 @@ func Do(path string, f func() error) error {
 	defer ns.Close()
 	return onThread(func() error {
 		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
-			return fmt.Errorf("enter network namespace: %w", err)
+			return fmt.Errorf("enter network namespace %s: %w", path, err)
 		}
 		return f()
 	})
