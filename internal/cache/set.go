@@ -290,6 +290,9 @@ func (s *Set) WaitFor(ctx context.Context, rev int64) error {
 	}
 }
 
+// progresser is a store whose watches tell their progress on request.
+type progresser interface{ RequestProgress(context.Context) error }
+
 // Fresh returns when the caches hold everything that was written before the
 // call, by whomever.
 func (s *Set) Fresh(ctx context.Context) error {
@@ -299,6 +302,12 @@ func (s *Set) Fresh(ctx context.Context) error {
 	rev, err := s.store.Revision(ctx)
 	if err != nil {
 		return err
+	}
+	if p, ok := s.store.(progresser); ok && s.rev.Load() < rev {
+		// what moved the revision may lie outside of what is watched
+		if err := p.RequestProgress(ctx); err != nil {
+			return err
+		}
 	}
 	return s.WaitFor(ctx, rev)
 }

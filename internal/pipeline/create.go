@@ -133,8 +133,15 @@ func (p *Pipeline) createNamed(ctx context.Context, r client.Request, obj api.Ob
 		return nil, err
 	}
 	it, err := p.put(ctx, k, obj, value, func(key string) (int64, error) { return p.Store.Create(ctx, key, value) })
-	stored = err == nil
+	stored = err == nil || uncertain(err)
 	return it, err
+}
+
+// uncertain tells whether a write that failed may have happened all the same:
+// then what it took stays taken, rather than be given twice.
+func uncertain(err error) bool {
+	var c *store.Conflict
+	return err != nil && !errors.Is(err, store.ErrExists) && !errors.Is(err, store.ErrTooLarge) && !errors.As(err, &c)
 }
 
 // place checks that the object says the same namespace and name as the request

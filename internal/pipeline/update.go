@@ -142,11 +142,12 @@ func (p *Pipeline) replace(ctx context.Context, r client.Request, cur *cache.Ite
 	if err != nil {
 		return nil, err
 	}
-	stored := false
+	stored, unknown := false, false
 	defer func() {
-		if stored {
+		switch {
+		case stored:
 			grant.done()
-		} else {
+		case !unknown:
 			grant.undo()
 		}
 	}()
@@ -181,7 +182,7 @@ func (p *Pipeline) replace(ctx context.Context, r client.Request, cur *cache.Ite
 	} else {
 		it, err = p.put(ctx, k, obj, value, func(key string) (int64, error) { return p.Store.Update(ctx, key, value, cur.Rev) })
 	}
-	stored = err == nil
+	stored, unknown = err == nil, uncertain(err)
 	return it, err
 }
 

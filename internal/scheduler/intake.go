@@ -215,43 +215,52 @@ func (s *Scheduler) onServices(changes []client.Change[*corev1.Service]) {
 	}
 }
 
-// wakeLocked readies pods that wait for what the nodes now have.
+// wakeLocked readies pods that wait for what the nodes now have. A pod that a
+// changed node refuses for another reason than before waits for that one too.
 func (s *Scheduler) wakeLocked(by cause, nodes ...*node) {
 	if by == 0 || s.queue.waiting.Len() == 0 {
 		return
 	}
-	known := map[*shape]bool{}
+	type outlook struct {
+		hopeful bool
+		by      cause
+	}
+	known := map[*shape]outlook{}
 	s.queue.wake(by, func(it *item) bool {
 		if len(nodes) > maxHints || it.by&(bySpread|byPodAffinity|byNoNodes|byVolumes)&by != 0 {
 			return true
 		}
 		h := s.snap.shapeOf(it.info)
-		use, ok := known[h]
+		o, ok := known[h]
 		if !ok {
-			use = slices.ContainsFunc(nodes, func(n *node) bool { return hopeful(h, n) })
-			known[h] = use
+			for _, n := range nodes {
+				use, by := hopeful(h, n)
+				o.hopeful, o.by = o.hopeful || use, o.by|by
+			}
+			known[h] = o
 		}
-		return use
+		it.by |= o.by
+		return o.hopeful
 	}, s.clock.Now())
 }
 
 // hopeful: a node may do for pods of a shape, if need be once pods of lower
-// priority have left it.
-func hopeful(h *shape, n *node) bool {
+// priority have left it. by is what refuses it now.
+func hopeful(h *shape, n *node) (yes bool, by cause) {
 	if n.obj == nil {
-		return false
+		return false, 0
 	}
 	v := filterNode(h, n)
 	if v == nil {
-		return true
+		return true, 0
 	}
 	if v.lasting {
-		return false
+		return false, v.by
 	}
 	for _, p := range n.pods {
 		if p.priority < h.pod.priority {
-			return true
+			return true, v.by
 		}
 	}
-	return false
+	return false, v.by
 }

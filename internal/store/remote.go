@@ -91,5 +91,11 @@ func (r *Remote) Watch(ctx context.Context, prefix string, from int64, handle fu
 	return errors.New("store: the watch was closed")
 }
 
+// RequestProgress asks for the watches to say how far they are, though nothing
+// they watch has changed.
+func (r *Remote) RequestProgress(ctx context.Context) error {
+	return r.client.RequestProgress(clientv3.WithRequireLeader(ctx))
+}
+
 // Close ends the connection.
 func (r *Remote) Close() error { return r.client.Close() }

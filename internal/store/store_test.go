@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"sync"
 	"testing"
+	"time"
 
 	"go.etcd.io/etcd/server/v3/embed"
 
@@ -169,5 +170,40 @@ func TestDialSaysWhichEtcdDoesNotAnswer(t *testing.T) {
 func TestOpenSaysWhichDirectoryIsNoStore(t *testing.T) {
 	if _, err := store.OpenEtcd(t.Context(), store.EtcdOptions{Dir: "/proc/monohull"}); err == nil {
 		t.Fatal("a directory that cannot be written was opened")
+	}
+}
+
+func TestProgressOfARemoteWatchCanBeAskedFor(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	s, err := store.DialEtcd(ctx, store.RemoteOptions{Endpoints: []string{serveEtcd(t)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	seen := make(chan int64, 100)
+	go func() {
+		_ = s.Watch(ctx, "/registry/", 1, func(b store.Batch) { seen <- b.Rev })
+	}()
+	if _, err := s.Create(ctx, "/registry/a", []byte("1")); err != nil {
+		t.Fatal(err)
+	}
+	<-seen // the watch is there
+	rev, err := s.Create(ctx, "/elsewhere", []byte("1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for {
+		if err := s.RequestProgress(ctx); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case r := <-seen:
+			if r >= rev {
+				return
+			}
+		case <-ctx.Done():
+			t.Fatalf("the watch never told of revision %d, which moved outside of it", rev)
+		}
 	}
 }

@@ -138,6 +138,11 @@ func setup(env *testscript.Env) error {
 	env.Setenv("IMAGES", imagesDir)
 	env.Setenv("DATA_DIR", c.dir)
 	env.Setenv("MONOHULL", binary)
+	repo, err := filepath.Abs("../..")
+	if err != nil {
+		return err
+	}
+	env.Setenv("REPO", repo)
 	for _, args := range [][]string{
 		{"netns", "add", c.netns},
 		{"-n", c.netns, "link", "set", "lo", "up"},
