@@ -11,9 +11,13 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/monohull/monohull/internal/store/storetest"
 )
 
 func TestConfigIsRefusedWithWhatToDo(t *testing.T) {
@@ -34,6 +38,19 @@ func TestConfigIsRefusedWithWhatToDo(t *testing.T) {
 }
 
 func TestClusterWithoutANodeStartsServesAndStops(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		etcd func(*testing.T) []string
+	}{
+		{"etcd inside", func(*testing.T) []string { return nil }},
+		{"etcd over the network", func(t *testing.T) []string { return []string{storetest.ServeEtcd(t)} }},
+	} {
+		t.Run(c.name, func(t *testing.T) { startTwice(t, c.etcd(t)) })
+	}
+}
+
+// startTwice starts a server, uses it, and starts it again on the same data.
+func startTwice(t *testing.T, etcd []string) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -46,7 +63,7 @@ func TestClusterWithoutANodeStartsServesAndStops(t *testing.T) {
 		ready, done := make(chan struct{}), make(chan error, 1)
 		go func() {
 			done <- Run(ctx, Config{
-				DataDir: dir, BindAddress: "127.0.0.1", NodeIP: "192.0.2.10", Port: port, NoNode: true, Ephemeral: true,
+				DataDir: dir, BindAddress: "127.0.0.1", NodeIP: "192.0.2.10", Port: port, NoNode: true, Ephemeral: true, EtcdEndpoints: etcd,
 				Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
 			}, func(string) { close(ready) })
 		}()
@@ -74,6 +91,14 @@ func TestClusterWithoutANodeStartsServesAndStops(t *testing.T) {
 		}
 		if svc, err := cs.CoreV1().Services("default").Get(ctx, "kubernetes", metav1.GetOptions{}); err != nil || svc.Spec.ClusterIP != "10.96.0.1" {
 			t.Errorf("%s: the service of the API is %v, %v", start, svc.Spec.ClusterIP, err)
+		}
+		if _, err := cs.CoreV1().ConfigMaps("default").Get(ctx, "kept", metav1.GetOptions{}); start == "first" && !apierrors.IsNotFound(err) || start != "first" && err != nil {
+			t.Errorf("%s: the config map made at the first start: %v", start, err)
+		}
+		if start == "first" {
+			if _, err := cs.CoreV1().ConfigMaps("default").Create(ctx, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "kept"}}, metav1.CreateOptions{}); err != nil {
+				t.Error(err)
+			}
 		}
 		cancel()
 		if err := <-done; err != nil {

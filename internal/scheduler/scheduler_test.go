@@ -249,6 +249,28 @@ func TestUnschedulablePodIsTriedWhenRoomIsMade(t *testing.T) {
 	})
 }
 
+// A cordoned node refuses twice: by its own word and by the taint that follows
+// it, and these end one after the other.
+func TestUncordonedNodeIsTriedOnceItsTaintIsGoneToo(t *testing.T) {
+	spec := func(w *world, change func(*corev1.NodeSpec)) {
+		if _, err := w.nodes.Modify(w.ctx, "", "n", "", func(n *corev1.Node) error { change(&n.Spec); return nil }); err != nil {
+			w.Fatalf("changing a node: %v", err)
+		}
+	}
+	inWorld(t, func(w *world) { w.node(makeNode("n", "2", "4Gi")) }, func(w *world) {
+		spec(w, func(s *corev1.NodeSpec) { s.Unschedulable = true })
+		spec(w, func(s *corev1.NodeSpec) {
+			s.Taints = []corev1.Taint{{Key: corev1.TaintNodeUnschedulable, Effect: corev1.TaintEffectNoSchedule}}
+		})
+		w.pod(makePod("p", "1", ""))
+		w.on("p", "")
+		spec(w, func(s *corev1.NodeSpec) { s.Unschedulable = false })
+		w.on("p", "")
+		spec(w, func(s *corev1.NodeSpec) { s.Taints = nil })
+		w.on("p", "n")
+	})
+}
+
 func TestGatedPodWaitsForItsGates(t *testing.T) {
 	inWorld(t, func(w *world) { w.node(makeNode("n", "2", "4Gi")) }, func(w *world) {
 		w.pod(makePod("p", "1", "", func(p *corev1.Pod) { p.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: "example.com/g"}} }))

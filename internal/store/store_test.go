@@ -4,12 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"sync"
 	"testing"
 	"time"
-
-	"go.etcd.io/etcd/server/v3/embed"
 
 	"github.com/monohull/monohull/internal/store"
 	"github.com/monohull/monohull/internal/store/storetest"
@@ -24,7 +21,7 @@ func TestEtcdInsideKeepsTheContract(t *testing.T) {
 }
 
 func TestEtcdOverTheNetworkKeepsTheContract(t *testing.T) {
-	storetest.Run(t, func(t *testing.T) store.Store { return dial(t, serveEtcd(t)) })
+	storetest.Run(t, func(t *testing.T) store.Store { return dial(t, storetest.ServeEtcd(t)) })
 }
 
 func openEtcd(t *testing.T, dir string) store.Store {
@@ -35,29 +32,6 @@ func openEtcd(t *testing.T, dir string) store.Store {
 	}
 	t.Cleanup(func() { _ = s.Close() })
 	return s
-}
-
-// serveEtcd runs etcd as others would, on loopback, and returns its address.
-func serveEtcd(t *testing.T) string {
-	t.Helper()
-	c := embed.NewConfig()
-	c.Dir, c.LogLevel, c.LogOutputs = t.TempDir(), "fatal", []string{"/dev/null"}
-	local := []url.URL{{Scheme: "http", Host: "127.0.0.1:0"}}
-	c.ListenClientUrls, c.AdvertiseClientUrls, c.ListenPeerUrls = local, local, local
-	c.AdvertisePeerUrls = []url.URL{{Scheme: "http", Host: "127.0.0.1:1"}} // a single member calls no peer
-	c.InitialCluster = c.InitialClusterFromName(c.Name)
-	c.TickMs, c.ElectionMs, c.UnsafeNoFsync = 10, 100, true
-	e, err := embed.StartEtcd(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(e.Close)
-	select {
-	case <-e.Server.ReadyNotify():
-	case err := <-e.Err():
-		t.Fatal(err)
-	}
-	return "http://" + e.Clients[0].Addr().String()
 }
 
 func dial(t *testing.T, address string) store.Store {
@@ -108,7 +82,7 @@ func TestEtcdKeepsItsDataWhenReopened(t *testing.T) {
 }
 
 func TestTwoClientsOfOneEtcdSeeEachOther(t *testing.T) {
-	address := serveEtcd(t)
+	address := storetest.ServeEtcd(t)
 	a, b := dial(t, address), dial(t, address)
 	from, err := a.Revision(t.Context())
 	if err != nil {
@@ -176,7 +150,7 @@ func TestOpenSaysWhichDirectoryIsNoStore(t *testing.T) {
 func TestProgressOfARemoteWatchCanBeAskedFor(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	s, err := store.DialEtcd(ctx, store.RemoteOptions{Endpoints: []string{serveEtcd(t)}})
+	s, err := store.DialEtcd(ctx, store.RemoteOptions{Endpoints: []string{storetest.ServeEtcd(t)}})
 	if err != nil {
 		t.Fatal(err)
 	}

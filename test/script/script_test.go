@@ -67,7 +67,8 @@ func run(m *testing.M) int {
 	defer os.RemoveAll(dir)
 	if binary = os.Getenv("MONOHULL"); binary == "" {
 		binary = filepath.Join(dir, "monohull")
-		build := exec.Command("go", "build", "-o", binary, "github.com/monohull/monohull/cmd/monohull")
+		// kubectl refuses to tell a version that it was not built with
+		build := exec.Command("go", "build", "-ldflags", "-X k8s.io/component-base/version.gitVersion=v1.36.3", "-o", binary, "github.com/monohull/monohull/cmd/monohull")
 		build.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := build.CombinedOutput(); err != nil {
 			fmt.Fprintf(os.Stderr, "building monohull: %v\n%s", err, out)
