@@ -93,6 +93,15 @@ func TestStepDecides(t *testing.T) {
 			o.Crash["a"] = Backoff{Delay: 10 * time.Second, Last: t0}
 			o.Waiting["a"] = Waiting{Reason: "CrashLoopBackOff", ForID: "a0", Until: t0.Add(10 * time.Second)}
 		}, nil},
+		{"one that could not be started backs off like it", nil, func(o *Observed) {
+			put(o, exited("a", 128))
+			o.Crash["a"] = Backoff{Delay: 10 * time.Second, Last: t0}
+			o.Waiting["a"] = Waiting{Reason: "RunContainerError", ForID: "a0", Made: true}
+		}, []string{"BackOff a"}},
+		{"after one more attempt", nil, func(o *Observed) {
+			put(o, exited("a", 128))
+			o.Waiting["a"] = Waiting{Reason: "RunContainerError", ForID: "a0", Made: true}
+		}, []string{"StartContainer a"}},
 		{"init containers come first", withInit, nil, []string{"StartContainer i"}},
 		{"and are waited for", withInit, func(o *Observed) { put(o, run("i")) }, nil},
 		{"then sidecars", withInit, func(o *Observed) { put(o, exited("i", 0)) }, []string{"StartContainer side"}},

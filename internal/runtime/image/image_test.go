@@ -299,6 +299,30 @@ func TestLayersInUseStay(t *testing.T) {
 	}
 }
 
+func TestUntagTakesOneNameAtATime(t *testing.T) {
+	s := newStore(t)
+	for _, name := range []string{"a:1", "b:1"} {
+		if _, err := s.Import(t.Context(), bytes.NewReader(dockerArchive(t, name, layerOf(t, [2]string{"file", "x"})))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Untag(t.Context(), "a:1"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Find("a:1"); !errors.Is(err, ErrNotFound) {
+		t.Errorf("the name that was taken: %v", err)
+	}
+	if _, err := s.Find("b:1"); err != nil {
+		t.Errorf("the other name: %v", err)
+	}
+	if err := s.Untag(t.Context(), "a:1"); !errors.Is(err, ErrNotFound) {
+		t.Errorf("again: %v", err)
+	}
+	if err := s.Untag(t.Context(), "b:1"); err != nil || len(s.List()) > 0 {
+		t.Errorf("the last name: %v, %d images left", err, len(s.List()))
+	}
+}
+
 func pack(t *testing.T, files map[string][]byte) []byte {
 	t.Helper()
 	var buf bytes.Buffer
