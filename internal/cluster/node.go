@@ -13,6 +13,7 @@ import (
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
@@ -66,7 +67,7 @@ func (c *cluster) startNode(ctx context.Context, ctl *control) error {
 	if err := forgetDead(ctx, rt, net); err != nil {
 		return err
 	}
-	c.startServices(ctx)
+	drain := c.startServices(ctx)
 	host, err := machine.New()
 	if err != nil {
 		return fmt.Errorf("cluster: reading the machine: %w", err)
@@ -77,7 +78,7 @@ func (c *cluster) startNode(ctx context.Context, ctl *control) error {
 		CgroupRoot: cgroupRoot(c.cfg.DataDir), Labels: map[string]string{"node-role.kubernetes.io/control-plane": ""},
 		Version: version.GitVersion(), Logger: log,
 	}, kubelet.Deps{
-		Client: c.nodeClient(), Runtime: rt, Images: rt, Streams: runtimeStreams{rt.Streams(), rt}, Tokens: c.podToken, Host: host,
+		Client: c.nodeClient(), Runtime: rt, Images: rt, Streams: runtimeStreams{rt.Streams(), rt}, Tokens: c.podToken, Host: host, Drain: drain,
 	})
 	if err != nil {
 		return fmt.Errorf("cluster: starting the kubelet: %w", err)
@@ -117,8 +118,8 @@ func (c *cluster) clusterDNS() []string {
 	return []string{dnsAddress(&c.cfg).String()}
 }
 
-// startServices starts the proxy and DNS.
-func (c *cluster) startServices(ctx context.Context) {
+// startServices starts the proxy and DNS, and returns the kubelet's Drain.
+func (c *cluster) startServices(ctx context.Context) func(context.Context, *corev1.Pod) {
 	source := newServices(c.admin)
 	c.run("services", func() error { return source.run(ctx) })
 	var vips []netip.Addr
@@ -132,18 +133,24 @@ func (c *cluster) startServices(ctx context.Context) {
 			return d.Run(ctx)
 		})
 	}
-	if !c.cfg.disabled(PartProxy) {
-		p, err := proxy.New(proxy.Config{
-			NodeName: c.cfg.NodeName, NodeAddresses: []netip.Addr{netip.MustParseAddr(c.cfg.NodeIP)}, ClusterCIDR: c.cfg.ClusterCIDR,
-			ServiceCIDRs: []netip.Prefix{c.cfg.ServiceCIDR}, LocalVIPs: vips, Source: source, Logger: c.cfg.Logger,
-		})
-		c.run("proxy", func() error {
-			if err != nil {
-				return err
-			}
-			return p.Run(ctx)
-		})
+	if c.cfg.disabled(PartProxy) {
+		return nil
 	}
+	slices := c.caches.Of(api.For[*discoveryv1.EndpointSlice](c.admin.Table()))
+	p, err := proxy.New(proxy.Config{
+		NodeName: c.cfg.NodeName, NodeAddresses: []netip.Addr{netip.MustParseAddr(c.cfg.NodeIP)}, ClusterCIDR: c.cfg.ClusterCIDR,
+		ServiceCIDRs: []netip.Prefix{c.cfg.ServiceCIDR}, LocalVIPs: vips, Source: source, Revision: slices.LastChange, Logger: c.cfg.Logger,
+	})
+	c.run("proxy", func() error {
+		if err != nil {
+			return err
+		}
+		return p.Run(ctx)
+	})
+	if err != nil {
+		return nil
+	}
+	return func(ctx context.Context, pod *corev1.Pod) { drain(ctx, slices, pod, p.Applied) }
 }
 
 // importSample puts the sample application's image into the store, once.

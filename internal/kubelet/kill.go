@@ -26,6 +26,8 @@ const (
 	// minStop is what a container has at least between SIGTERM and SIGKILL when a
 	// hook used its time up.
 	minStop = 2 * time.Second
+	// maxDrain bounds the wait for Services to turn away from a pod that goes.
+	maxDrain = 500 * time.Millisecond
 	// killRetry is the pause after a container could not be stopped.
 	killRetry = time.Second
 
@@ -50,6 +52,11 @@ func (w *worker) killContainer(ctx context.Context, a podmachine.Action) {
 	}
 	w.begin(ctx, a, func(ctx context.Context) func() {
 		grace := a.Grace
+		if !again && pod.DeletionTimestamp != nil && w.k.deps.Drain != nil {
+			drain, cancel := context.WithTimeout(ctx, maxDrain)
+			w.k.deps.Drain(drain, pod)
+			cancel()
+		}
 		if c != nil && c.Lifecycle != nil && c.Lifecycle.PreStop != nil && !again {
 			start := time.Now()
 			hookCtx, cancel := context.WithTimeout(ctx, grace)

@@ -61,6 +61,10 @@ type Deps struct {
 	Streams Streams
 	Tokens  TokenSource
 	Host    Host
+	// Drain, where set, returns when this node sends no new connections of
+	// Services to a pod that is being deleted, or when ctx ends. Containers are
+	// told to stop after it, so that none is refused on their account.
+	Drain func(ctx context.Context, pod *corev1.Pod)
 }
 
 // Kubelet runs this node's pods.

@@ -47,7 +47,10 @@ type Config struct {
 	Table         string       // DefaultTable unless set
 	NetNS         string       // path of the node's network namespace; empty for the process's own
 	Source        Source
-	Logger        *slog.Logger
+	// Revision, where set, tells how new the EndpointSlices are that Source
+	// gives; Applied then tells when rules as new are in the kernel.
+	Revision func() int64
+	Logger   *slog.Logger
 }
 
 // Proxy keeps one node's Service rules.
@@ -56,6 +59,10 @@ type Proxy struct {
 	log    *slog.Logger
 	synced chan struct{}
 	once   sync.Once
+
+	mu       sync.Mutex // guards what follows
+	applied  int64
+	advanced chan struct{} // closed and replaced when applied grows
 }
 
 // New prepares a proxy; Run makes it work.
@@ -69,7 +76,7 @@ func New(cfg Config) (*Proxy, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Proxy{cfg: cfg, log: cfg.Logger, synced: make(chan struct{})}, nil
+	return &Proxy{cfg: cfg, log: cfg.Logger, synced: make(chan struct{}), advanced: make(chan struct{})}, nil
 }
 
 // Ready is closed when every Service known at the start is in the kernel.
@@ -87,6 +94,10 @@ func (p *Proxy) Run(ctx context.Context) error {
 	retry, failing := retryMin, false
 	for {
 		changed := p.cfg.Source.Changed()
+		revision := int64(0)
+		if p.cfg.Revision != nil {
+			revision = p.cfg.Revision() // before reading: what is read is as new at least
+		}
 		wanted := Compile(p.input())
 		err := t.sync(installed, wanted)
 		var again <-chan time.Time
@@ -105,12 +116,41 @@ func (p *Proxy) Run(ctx context.Context) error {
 			}
 			installed, retry, failing = wanted, retryMin, false
 			p.once.Do(func() { close(p.synced) })
+			p.becomeApplied(revision)
 		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-changed:
 		case <-again:
+		}
+	}
+}
+
+func (p *Proxy) becomeApplied(revision int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if revision > p.applied {
+		p.applied = revision
+		close(p.advanced)
+		p.advanced = make(chan struct{})
+	}
+}
+
+// Applied returns when the kernel's rules are as new as the EndpointSlices were at
+// a revision, as Config.Revision counts, or with ctx's error.
+func (p *Proxy) Applied(ctx context.Context, revision int64) error {
+	for {
+		p.mu.Lock()
+		done, advanced := p.applied >= revision, p.advanced
+		p.mu.Unlock()
+		if done {
+			return nil
+		}
+		select {
+		case <-advanced:
+		case <-ctx.Done():
+			return ctx.Err()
 		}
 	}
 }

@@ -6,24 +6,30 @@
  *   /healthz   "ok", for probes
  *
  * Built static and small, since it travels inside the monohull binary. One process
- * per connection, ten seconds for each; ends on SIGTERM at once.
+ * per connection, ten seconds for each. On SIGTERM it answers who has connected
+ * already, then ends.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 enum { PORT = 8080, BACKLOG = 128, MAX_REQUEST = 8192, TIME_LIMIT = 10 };
 
+static volatile sig_atomic_t stopping;
+
 static void stop(int sig)
 {
 	(void)sig;
-	_exit(0);
+	stopping = 1;
 }
 
 static void send_all(int fd, const char *p, size_t n)
@@ -123,8 +129,34 @@ static int open_listener(void)
 	return -1;
 }
 
+/* Takes one connection, if there is one; false where there is none. */
+static int serve(int listener, const sigset_t *mask)
+{
+	int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+
+	if (fd < 0)
+		return 0;
+	if (fork() == 0) {
+		signal(SIGTERM, SIG_DFL);
+		signal(SIGINT, SIG_DFL);
+		sigprocmask(SIG_SETMASK, mask, NULL);
+		close(listener);
+		answer(fd);
+		_exit(0);
+	}
+	close(fd);
+	return 1;
+}
+
 int main(void)
 {
+	sigset_t held, before;
+
+	/* Held but while waiting, so that none comes between looking and waiting. */
+	sigemptyset(&held);
+	sigaddset(&held, SIGTERM);
+	sigaddset(&held, SIGINT);
+	sigprocmask(SIG_BLOCK, &held, &before);
 	signal(SIGTERM, stop); /* as PID 1 there is no default for it */
 	signal(SIGINT, stop);
 	signal(SIGCHLD, SIG_IGN);
@@ -134,18 +166,19 @@ int main(void)
 		perror("hello: listen on port 8080");
 		return 1;
 	}
+	fcntl(listener, F_SETFL, O_NONBLOCK);
 	printf("listening on port %d\n", PORT);
 	fflush(stdout);
-	for (;;) {
-		int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
-		if (fd < 0)
-			continue;
-		if (fork() == 0) {
-			signal(SIGALRM, SIG_DFL);
-			close(listener);
-			answer(fd);
-			_exit(0);
-		}
-		close(fd);
+	while (!stopping) {
+		struct pollfd p = {.fd = listener, .events = POLLIN};
+		ppoll(&p, 1, NULL, &before);
+		while (serve(listener, &before))
+			;
 	}
+	while (serve(listener, &before))
+		;
+	close(listener);
+	while (wait(NULL) > 0) /* with SIGCHLD ignored it returns when all are done */
+		;
+	return 0;
 }
