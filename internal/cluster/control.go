@@ -137,15 +137,21 @@ func (c *cluster) runControllers(ctx context.Context, _ *control) {
 		RootCA: c.certs.CA.PEM(), ClusterCIDRs: []netip.Prefix{c.cfg.ClusterCIDR},
 	}
 	if !c.cfg.disabled(PartController) {
-		var list []*controllers.Controller
-		for _, area := range []func(controllers.Deps) []*controllers.Controller{
-			identity.Controllers, workload.Controllers, service.Controllers, lifecycle.Controllers, node.Controllers,
-		} {
-			list = append(list, area(deps)...)
-		}
+		list := controlLoops(deps)
 		c.run("controllers", func() error { return controllers.Run(ctx, c.cfg.Logger, list) })
 	}
 	if !c.cfg.disabled(PartScheduler) {
 		c.runScheduler(ctx)
 	}
+}
+
+// controlLoops lists every controller.
+func controlLoops(deps controllers.Deps) []*controllers.Controller {
+	var list []*controllers.Controller
+	for _, area := range []func(controllers.Deps) []*controllers.Controller{
+		workload.Controllers, service.Controllers, lifecycle.Controllers, identity.Controllers, node.Controllers,
+	} {
+		list = append(list, area(deps)...)
+	}
+	return list
 }

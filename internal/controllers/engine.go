@@ -98,9 +98,9 @@ func OnKind(k *api.Kind, keys func(cache.Event) []Key) Input {
 
 // Output is what a controller writes.
 type Output struct {
-	Kind      func(*api.Table) *api.Kind
-	Field     string // "" the object, "status", "spec.replicas", …
-	Exclusive bool   // no other controller writes it
+	Kind      func(*api.Table) *api.Kind // nil: any
+	Field     string                     // "" the object, "status", "spec.replicas", …
+	Exclusive bool                       // no other controller writes it
 }
 
 // Controller is one control loop.

@@ -60,8 +60,9 @@ func garbageCollector(deps controllers.Deps) *controllers.Controller {
 	return &controllers.Controller{
 		Name: "garbage-collector-controller", Client: c, Workers: garbageWorkers, Inputs: inputs, Reconcile: r.reconcile,
 		Outputs: []controllers.Output{
-			{Kind: api.For[*corev1.Pod], Field: "metadata.ownerReferences"},
-			{Kind: api.For[*corev1.Pod], Field: "metadata.finalizers"},
+			{Field: "metadata.ownerReferences"},
+			{Field: "metadata.finalizers"},
+			{},
 		},
 	}
 }
