@@ -5,11 +5,9 @@ import (
 	"net/http"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
-	autoscalingv1 "k8s.io/api/autoscaling/v1"
-
-	"github.com/monohull/monohull/internal/api"
 	"github.com/monohull/monohull/internal/pipeline"
 )
 
@@ -31,45 +29,14 @@ func (c *call) patch(sub string) error {
 	if err != nil {
 		return err
 	}
-	if err := c.strictPatch(sub, types.PatchType(media), patch, f); err != nil {
-		return err
+	if f.mode != metav1.FieldValidationIgnore {
+		r.Strict = func(unknown []error) error { return f.judge(c.kind.GVK, unknown) }
 	}
 	it, err := c.s.Writer.Patch(c.req.Context(), r, types.PatchType(media), patch)
 	if err != nil {
 		return err
 	}
 	return c.reply(http.StatusOK, it)
-}
-
-// strictPatch looks for unknown fields in what the patch makes of the object.
-func (c *call) strictPatch(sub string, pt types.PatchType, patch []byte, f fieldValidation) error {
-	if f.mode == "Ignore" {
-		return nil
-	}
-	it := c.current()
-	if it == nil {
-		return nil // the pipeline will say so
-	}
-	var like any = c.kind.New()
-	doc, err := it.JSON()
-	if err != nil {
-		return err
-	}
-	if sub == "scale" {
-		like = &autoscalingv1.Scale{}
-		if doc, err = api.EncodeJSON(scaleOf(c.kind, it.Obj)); err != nil {
-			return err
-		}
-	}
-	out, err := pipeline.PatchJSON(pt, doc, patch, like)
-	if err != nil {
-		return nil // the pipeline will say so
-	}
-	strict, err := api.DecodeJSONStrict(out, like)
-	if err != nil {
-		return nil
-	}
-	return f.judge(c.kind.GVK, strict)
 }
 
 var scaleOf = pipeline.ScaleOf

@@ -36,6 +36,9 @@ type Request struct {
 	// Collection says that the object is deleted as one of a collection: what
 	// the user needs is the right to delete that.
 	Collection bool
+	// Strict, where set, judges the fields nobody knows in what a patch makes of
+	// the object.
+	Strict func(unknown []error) error
 	// Warn, where set, takes messages for the user.
 	Warn func(string)
 }

@@ -33,15 +33,17 @@ func (p *Pipeline) Patch(ctx context.Context, r client.Request, pt types.PatchTy
 	if r.Subresource == "scale" {
 		return p.patchScale(ctx, r, pt, patch)
 	}
+	judge := r.Strict
 	return p.write(ctx, r, 0, func(cur *cache.Item) (api.Object, error) {
 		doc, err := cur.JSON()
 		if err != nil {
 			return nil, err
 		}
 		obj := r.Kind.New()
-		if err := Apply(pt, doc, patch, obj); err != nil {
+		if err := apply(pt, doc, patch, obj, judge); err != nil {
 			return nil, err
 		}
+		judge = nil // once is enough: another attempt says the same
 		obj.GetObjectKind().SetGroupVersionKind(noKind)
 		if obj.GetName() != cur.Obj.GetName() {
 			return nil, apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s) does not match the name on the URL (%s)", obj.GetName(), r.Name))
@@ -53,21 +55,29 @@ func (p *Pipeline) Patch(ctx context.Context, r client.Request, pt types.PatchTy
 	})
 }
 
-// Apply patches doc, the JSON of an object of into's type, and decodes the
-// result into into.
-func Apply(pt types.PatchType, doc, patch []byte, into any) error {
-	out, err := PatchJSON(pt, doc, patch, into)
+// apply patches doc, the JSON of an object of into's type, and decodes the
+// result into into. strict, where set, judges its unknown fields.
+func apply(pt types.PatchType, doc, patch []byte, into any, strict func([]error) error) error {
+	out, err := patchJSON(pt, doc, patch, into)
 	if err != nil {
 		return err
 	}
-	if err := api.DecodeJSON(out, into); err != nil {
+	if strict == nil {
+		err = api.DecodeJSON(out, into)
+	} else {
+		var unknown []error
+		if unknown, err = api.DecodeJSONStrict(out, into); err == nil && len(unknown) > 0 {
+			return strict(unknown)
+		}
+	}
+	if err != nil {
 		return unprocessable(err)
 	}
 	return nil
 }
 
-// PatchJSON patches doc, the JSON of an object of the type of like.
-func PatchJSON(pt types.PatchType, doc, patch []byte, like any) ([]byte, error) {
+// patchJSON patches doc, the JSON of an object of the type of like.
+func patchJSON(pt types.PatchType, doc, patch []byte, like any) ([]byte, error) {
 	switch pt {
 	case types.JSONPatchType:
 		ops, err := jsonpatch.DecodePatch(patch)

@@ -193,7 +193,7 @@ func (p *Pipeline) patchScale(ctx context.Context, r client.Request, pt types.Pa
 			return nil, err
 		}
 		out := &autoscalingv1.Scale{}
-		return out, Apply(pt, doc, patch, out)
+		return out, apply(pt, doc, patch, out, r.Strict)
 	})
 }
 

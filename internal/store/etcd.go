@@ -30,7 +30,7 @@ const (
 	walSegment     = 4 << 20
 	// backendInterval is how often what the log already holds is written to the
 	// database file too; it bounds the replay after a crash, not what is lost.
-	backendInterval = time.Second
+	backendInterval = 200 * time.Millisecond
 	readyTimeout    = 30 * time.Second
 )
 
