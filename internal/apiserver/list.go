@@ -205,7 +205,7 @@ func (c *call) snapshot() (cache.Snapshot, string, error) {
 		}
 		snap, ok := c.s.pages.find(c.kind, rev)
 		if !ok {
-			return snap, "", expiredPage(c.cache().Snapshot().Rev, key)
+			return snap, "", expiredPage(key)
 		}
 		return snap, key, nil
 	}
@@ -299,7 +299,7 @@ func parseToken(s string) (rev int64, after string, err error) {
 
 // expiredPage is the answer to a token whose state is no longer kept; it
 // carries one that goes on, inconsistently, from the newest state.
-func expiredPage(_ int64, key string) error {
+func expiredPage(key string) error {
 	e := apierrors.NewResourceExpired("The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.")
 	e.ErrStatus.ListMeta.Continue = token(-1, key)
 	return e

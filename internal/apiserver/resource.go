@@ -1,7 +1,6 @@
 package apiserver
 
 import (
-	"fmt"
 	"net/http"
 	"slices"
 
@@ -191,6 +190,10 @@ func (c *call) body(gvk schema.GroupVersionKind, into api.Object) error {
 	if err != nil {
 		return err
 	}
+	return c.decode(body, gvk, into)
+}
+
+func (c *call) decode(body []byte, gvk schema.GroupVersionKind, into api.Object) error {
 	f, err := fieldValidationOf(c.query.Get, func(m string) { warn(c.w, m) })
 	if err != nil {
 		return err
@@ -322,29 +325,21 @@ func (c *call) serveSubresource() error {
 	return c.reply(http.StatusOK, it)
 }
 
-func (c *call) post(body func() (api.Object, schema.GroupVersionKind)) error {
+func (c *call) post(empty func() (api.Object, schema.GroupVersionKind)) error {
 	r, err := c.request(c.subresource)
 	if err != nil {
 		return err
 	}
-	obj, gvk := body()
-	if c.subresource == "eviction" { // both versions have the same shape
-		var head struct{ metav1.TypeMeta }
-		raw, err := readBody(c.req)
-		if err != nil {
-			return err
-		}
-		if c.req.Header.Get("Content-Type") != typeProtobuf && api.DecodeJSON(raw, &head) == nil && head.APIVersion == "policy/v1beta1" {
-			gvk.Version = "v1beta1"
-		}
-		f, err := fieldValidationOf(c.query.Get, func(m string) { warn(c.w, m) })
-		if err != nil {
-			return err
-		}
-		if err := decode(raw, c.req.Header.Get("Content-Type"), gvk, obj, f); err != nil {
-			return err
-		}
-	} else if err := c.body(gvk, obj); err != nil {
+	obj, gvk := empty()
+	body, err := readBody(c.req)
+	if err != nil {
+		return err
+	}
+	var head metav1.TypeMeta
+	if c.subresource == "eviction" && api.DecodeJSON(body, &head) == nil && head.APIVersion == "policy/v1beta1" {
+		gvk.Version = "v1beta1" // of the same shape
+	}
+	if err := c.decode(body, gvk, obj); err != nil {
 		return err
 	}
 	it, err := c.s.Writer.Create(c.req.Context(), r, obj)
@@ -352,12 +347,12 @@ func (c *call) post(body func() (api.Object, schema.GroupVersionKind)) error {
 		return err
 	}
 	if _, ok := it.Obj.(*corev1.Binding); ok {
-		return c.success(fmt.Sprintf("%s %s", c.kind.Plural, c.name), http.StatusCreated)
+		return c.success(http.StatusCreated)
 	}
 	return c.reply(http.StatusCreated, it)
 }
 
-func (c *call) success(_ string, code int) error {
+func (c *call) success(code int) error {
 	st := &metav1.Status{TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: metav1.StatusSuccess, Code: int32(code)}
 	body, err := objectBytes(st, st.GroupVersionKind(), c.view.media)
 	if err != nil {

@@ -77,7 +77,6 @@ func (c *call) follow(ctx context.Context, w *cache.Watcher, sel selection, o wa
 		t := time.NewTimer(bookmarkInterval - time.Duration(rand.Int64N(int64(bookmarkInterval/10))))
 		defer t.Stop()
 		bookmark = t.C
-		defer func() { bookmark = nil }()
 	}
 	for {
 		events, changed, err := w.Poll()

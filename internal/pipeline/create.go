@@ -149,12 +149,7 @@ func uncertain(err error) bool {
 func place(r client.Request, obj api.Object) error {
 	switch {
 	case !r.Kind.Namespaced:
-		if obj.GetNamespace() != "" {
-			if r.Namespace != "" || r.Kind.Namespaced {
-				return apierrors.NewBadRequest("the namespace of the provided object does not match the namespace sent on the request")
-			}
-			obj.SetNamespace("")
-		}
+		obj.SetNamespace("")
 	case obj.GetNamespace() == "":
 		obj.SetNamespace(r.Namespace)
 	case obj.GetNamespace() != r.Namespace:
