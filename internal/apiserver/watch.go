@@ -35,12 +35,12 @@ func (c *call) watch() error {
 	if err != nil {
 		return err
 	}
-	snap, from := c.cache().SnapshotAndWatch()
-	replay := o.initial
-	if !replay {
-		if from, err = c.cache().Watch(o.rev); err != nil {
-			return c.refuseWatch(apierrors.NewResourceExpired(fmt.Sprintf("too old resource version: %d (%d)", o.rev, snap.Rev)))
-		}
+	var snap cache.Snapshot
+	var from *cache.Watcher
+	if o.initial {
+		snap, from = c.cache().SnapshotAndWatch()
+	} else if from, err = c.cache().Watch(o.rev); err != nil {
+		return c.refuseWatch(apierrors.NewResourceExpired(fmt.Sprintf("too old resource version: %d (%d)", o.rev, c.s.Caches.Rev())))
 	}
 	ctx, cancel := context.WithTimeout(c.req.Context(), o.timeout)
 	defer cancel()
@@ -52,7 +52,7 @@ func (c *call) watch() error {
 		}
 	}()
 	out := c.watchStream()
-	if replay {
+	if o.initial {
 		for _, it := range c.selectItems(snap, sel) {
 			if err := out.event("ADDED", it); err != nil {
 				return nil

@@ -1,12 +1,10 @@
 package cluster
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"os"
@@ -23,8 +21,6 @@ import (
 // SocketPath is where a running server takes the commands of `monohull image`.
 // Only root may open it.
 func SocketPath(dataDir string) string { return filepath.Join(dataDir, "monohull.sock") }
-
-func bytesReader(b []byte) io.Reader { return bytes.NewReader(b) }
 
 // ImageProgress is one line of the answer to a pull or an import: how far it
 // is, or, last, the images' names or an error.

@@ -28,7 +28,7 @@ const bootstrapWorkers = 32
 // bootstrap makes the objects every cluster begins with, and brings those up
 // to date that the server keeps.
 func bootstrap(ctx context.Context, c *client.Client, cfg *Config, endpoint netip.AddrPort) error {
-	for _, ns := range []string{metav1.NamespaceSystem, metav1.NamespacePublic, corev1.NamespaceNodeLease, metav1.NamespaceDefault} {
+	for _, ns := range append(auth.BootstrapNamespaces(), corev1.NamespaceNodeLease, metav1.NamespaceDefault) {
 		if err := ensure(ctx, c, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: ns}}); err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -162,7 +163,7 @@ func importSample(ctx context.Context, rt *runtime.Runtime) error {
 	if _, err := rt.Images().Find(sample.Name); err == nil {
 		return nil
 	}
-	_, err := rt.Images().Import(ctx, bytesReader(archive))
+	_, err := rt.Images().Import(ctx, bytes.NewReader(archive))
 	return err
 }
 

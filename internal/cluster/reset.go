@@ -8,14 +8,12 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"strings"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/monohull/monohull/internal/dns"
 	"github.com/monohull/monohull/internal/network"
 	"github.com/monohull/monohull/internal/proxy"
 	"github.com/monohull/monohull/internal/runtime"
+	"github.com/monohull/monohull/internal/runtime/rootfs"
 )
 
 // Reset removes every trace of the server that ran on dataDir: containers,
@@ -57,24 +55,16 @@ func Reset(ctx context.Context, dataDir string, keepImages bool) error {
 	return removeFiles(dataDir, keepImages)
 }
 
-// unmountBelow takes down every mount below a directory, the deepest first.
-func unmountBelow(dir string) error {
-	table, err := os.ReadFile("/proc/self/mountinfo")
+// unmountBelow takes down every mount below a data directory, which may be a
+// mount of the user's itself: that one stays.
+func unmountBelow(dataDir string) error {
+	entries, err := os.ReadDir(dataDir)
 	if err != nil {
 		return err
 	}
-	var points []string
-	for _, line := range strings.Split(string(table), "\n") {
-		f := strings.Fields(line)
-		if len(f) > 4 && strings.HasPrefix(f[4], dir+"/") {
-			points = append(points, strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(f[4]))
-		}
-	}
 	var errs []error
-	for i := len(points) - 1; i >= 0; i-- {
-		if err := unix.Unmount(points[i], unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil && !errors.Is(err, unix.EINVAL) {
-			errs = append(errs, fmt.Errorf("%s: %w", points[i], err))
-		}
+	for _, e := range entries {
+		errs = append(errs, rootfs.UnmountBelow(filepath.Join(dataDir, e.Name())))
 	}
 	return errors.Join(errs...)
 }

@@ -145,9 +145,6 @@ func (s *Server) assign() error {
 	})
 }
 
-// Reset takes the addresses off lo.
-func (s *Server) Reset() error { return Reset(s.cfg) }
-
 // Reset removes the addresses of a server that does not run any more. Of the
 // configuration it wants the addresses and the namespace alone.
 func Reset(cfg Config) error {

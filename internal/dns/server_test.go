@@ -197,7 +197,7 @@ func TestPodsAndTheNodeResolve(t *testing.T) {
 		}
 		return err2
 	})
-	if err := s.Reset(); err != nil {
+	if err := Reset(s.cfg); err != nil {
 		t.Fatal(err)
 	}
 }

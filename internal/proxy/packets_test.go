@@ -421,7 +421,7 @@ func TestRunFollowsItsSourceAndMendsAndResets(t *testing.T) {
 	}
 	netnstest.Expect(t, client, "tcp4", "10.96.0.7:80", "b", "") // Services outlive the process
 	for range 2 {
-		if err := p.Reset(); err != nil {
+		if err := Reset(p.cfg.NetNS, p.cfg.Table); err != nil {
 			t.Fatal(err)
 		}
 	}

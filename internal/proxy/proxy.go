@@ -219,9 +219,6 @@ func Reset(netnsPath, tableName string) error {
 	return t.remove()
 }
 
-// Reset removes this proxy's rules; Run must have ended.
-func (p *Proxy) Reset() error { return Reset(p.cfg.NetNS, p.cfg.Table) }
-
 func addrFrom(ip net.IP) (netip.Addr, bool) {
 	a, ok := netip.AddrFromSlice(ip)
 	return a.Unmap(), ok

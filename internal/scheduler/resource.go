@@ -81,18 +81,6 @@ func (r *resources) equal(o *resources) bool {
 	return true
 }
 
-func (r *resources) zero() bool {
-	if r.milliCPU != 0 || r.memory != 0 || r.ephemeral != 0 {
-		return false
-	}
-	for _, n := range r.scalars {
-		if n != 0 {
-			return false
-		}
-	}
-	return true
-}
-
 // requestOptions count what a kubelet has granted a resized pod already.
 var requestOptions = resourcehelper.PodResourcesOptions{
 	UseStatusResources: true,

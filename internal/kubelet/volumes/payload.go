@@ -21,10 +21,6 @@ type sources struct {
 	tokens    map[int]token // by index in the projected sources
 }
 
-func isAtomic(v *corev1.Volume) bool {
-	return v.ConfigMap != nil || v.Secret != nil || v.Projected != nil || v.DownwardAPI != nil
-}
-
 // payload decides a volume's files.
 func payload(pod *corev1.Pod, v *corev1.Volume, s sources) (map[string]file, error) {
 	out := map[string]file{}

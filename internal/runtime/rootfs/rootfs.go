@@ -98,13 +98,6 @@ func mountByOption(target string, layers []string, upper, work string) error {
 	return unix.Mount("overlay", target, "overlay", 0, options)
 }
 
-// Mounted reports whether something is mounted at exactly this path.
-func Mounted(target string) bool {
-	var st unix.Statx_t
-	err := unix.Statx(unix.AT_FDCWD, target, unix.AT_SYMLINK_NOFOLLOW, 0, &st)
-	return err == nil && st.Attributes_mask&unix.STATX_ATTR_MOUNT_ROOT != 0 && st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0
-}
-
 // Unmount takes away what is mounted at target, if anything.
 func Unmount(target string) error {
 	err := unix.Unmount(target, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
