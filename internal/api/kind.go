@@ -94,10 +94,36 @@ type Kind struct {
 
 	// Scale, where set, serves the scale subresource.
 	Scale *Scale
+	// Parts are the subresources besides status that write a part of the
+	// object, by name: approval, ephemeralcontainers, resize, finalize.
+	Parts map[string]*Part
+
+	// Versions are the other API versions the kind is served in, the preferred
+	// first.
+	Versions []*Version
+	own      *Version
 
 	// GracePeriod gives the seconds a deletion waits for its kubelet: nil means
 	// deleted at once. requested is the client's wish or nil.
 	GracePeriod func(obj Object, requested *int64) int64
+}
+
+// Part is a subresource through which a part of an object is written.
+type Part struct {
+	// Verbs served: of get, patch and update.
+	Verbs []string
+	// Settle puts back from old whatever the part may not change; metadata that
+	// no write may change has been put back before.
+	Settle func(newObj, old Object)
+	// Validate judges the change.
+	Validate func(newObj, old Object) field.ErrorList
+}
+
+// PartSpec is a Part, typed.
+type PartSpec[T Object] struct {
+	Verbs    []string // nil means get, patch and update
+	Settle   func(newObj, old T)
+	Validate func(newObj, old T) field.ErrorList
 }
 
 // Scale reads and writes the part of an object that the scale subresource
@@ -138,6 +164,8 @@ type Spec[T Object] struct {
 	ScaleGet       func(T) (spec, status int32, selector string)
 	ScaleSet       func(T, int32)
 	GracePeriod    func(obj T, requested *int64) int64
+	Parts          map[string]PartSpec[T]
+	Versions       []*Version
 }
 
 // Define turns a typed row into a Kind. It panics on a row that cannot be
@@ -196,6 +224,24 @@ func Define[T Object](s Spec[T]) *Kind {
 	}
 	if s.GracePeriod != nil {
 		k.GracePeriod = func(o Object, r *int64) int64 { return s.GracePeriod(o.(T), r) }
+	}
+	for name, p := range s.Parts {
+		if k.Parts == nil {
+			k.Parts = map[string]*Part{}
+		}
+		verbs := p.Verbs
+		if verbs == nil {
+			verbs = []string{"get", "patch", "update"}
+		}
+		k.Parts[name] = &Part{Verbs: verbs, Settle: two(p.Settle), Validate: judge(p.Validate)}
+	}
+	k.own = &Version{Kind: k, GVK: k.GVK, Plural: k.Plural, New: k.New, NewList: k.NewList, GoType: k.GoType}
+	for _, v := range s.Versions {
+		v.Kind = k
+		if v.Plural == "" {
+			v.Plural = k.Plural
+		}
+		k.Versions = append(k.Versions, v)
 	}
 	return k
 }

@@ -11,8 +11,8 @@ import (
 // Table is the set of kinds a cluster serves. It does not change after New.
 type Table struct {
 	kinds  []*Kind
-	byGVR  map[schema.GroupVersionResource]*Kind
-	byGVK  map[schema.GroupVersionKind]*Kind
+	byGVR  map[schema.GroupVersionResource]*Version
+	byGVK  map[schema.GroupVersionKind]*Version
 	byType map[reflect.Type]*Kind
 	groups []schema.GroupVersion
 }
@@ -20,20 +20,26 @@ type Table struct {
 // NewTable indexes rows; it panics where two claim one name.
 func NewTable(rows ...*Kind) *Table {
 	t := &Table{
-		byGVR:  map[schema.GroupVersionResource]*Kind{},
-		byGVK:  map[schema.GroupVersionKind]*Kind{},
+		byGVR:  map[schema.GroupVersionResource]*Version{},
+		byGVK:  map[schema.GroupVersionKind]*Version{},
 		byType: map[reflect.Type]*Kind{},
 	}
 	seen := map[schema.GroupVersion]bool{}
 	for _, k := range rows {
-		if t.byGVR[k.GVR()] != nil || t.byGVK[k.GVK] != nil || t.byType[k.GoType] != nil {
+		if t.byType[k.GoType] != nil {
 			panic(fmt.Sprintf("api: %v is in the table twice", k.GVK))
 		}
 		t.kinds = append(t.kinds, k)
-		t.byGVR[k.GVR()], t.byGVK[k.GVK], t.byType[k.GoType] = k, k, k
-		if gv := k.GVK.GroupVersion(); !seen[gv] {
-			seen[gv] = true
-			t.groups = append(t.groups, gv)
+		t.byType[k.GoType] = k
+		for _, v := range append([]*Version{k.own}, k.Versions...) {
+			if t.byGVR[v.GVR()] != nil || t.byGVK[v.GVK] != nil {
+				panic(fmt.Sprintf("api: %v is in the table twice", v.GVK))
+			}
+			t.byGVR[v.GVR()], t.byGVK[v.GVK] = v, v
+			if gv := v.GVK.GroupVersion(); !v.Old && !seen[gv] {
+				seen[gv] = true
+				t.groups = append(t.groups, gv)
+			}
 		}
 	}
 	sort.SliceStable(t.groups, func(i, j int) bool { return t.groups[i].Group < t.groups[j].Group })
@@ -46,11 +52,27 @@ func (t *Table) Kinds() []*Kind { return t.kinds }
 // GroupVersions lists the served groups, the core group first.
 func (t *Table) GroupVersions() []schema.GroupVersion { return t.groups }
 
-// ByResource finds the kind served at a path, or nil.
-func (t *Table) ByResource(r schema.GroupVersionResource) *Kind { return t.byGVR[r] }
+// Served finds the version served at a path, or nil.
+func (t *Table) Served(r schema.GroupVersionResource) *Version { return t.byGVR[r] }
 
-// ByGVK finds the kind of a manifest, or nil.
-func (t *Table) ByGVK(g schema.GroupVersionKind) *Kind { return t.byGVK[g] }
+// ByResource finds the kind served at a path, in whatever version, or nil.
+func (t *Table) ByResource(r schema.GroupVersionResource) *Kind {
+	if v := t.byGVR[r]; v != nil {
+		return v.Kind
+	}
+	return nil
+}
+
+// VersionOf finds the version of a manifest, or nil.
+func (t *Table) VersionOf(g schema.GroupVersionKind) *Version { return t.byGVK[g] }
+
+// ByGVK finds the kind of a manifest, in whatever version, or nil.
+func (t *Table) ByGVK(g schema.GroupVersionKind) *Kind {
+	if v := t.byGVK[g]; v != nil {
+		return v.Kind
+	}
+	return nil
+}
 
 // Of finds the kind of a Go type, and panics where the table has none: a
 // programmer's mistake.
