@@ -82,6 +82,9 @@ func (k *Kind) DecodeStored(value []byte, rev int64) (Object, []byte, error) {
 		if err := env.Unmarshal(value[len(Magic):]); err != nil {
 			return nil, nil, fmt.Errorf("api: decoding stored %v: %w", k.GVK, err)
 		}
+		if v := k.storedIn(env.APIVersion); v != nil {
+			return k.decodeOther(v, env.Raw, rev)
+		}
 		raw = Raw(value)
 		m, ok := obj.(message)
 		if !ok {
@@ -92,6 +95,39 @@ func (k *Kind) DecodeStored(value []byte, rev int64) (Object, []byte, error) {
 		}
 	} else if err := DecodeJSON(value, obj); err != nil {
 		return nil, nil, fmt.Errorf("api: decoding stored %v: %w", k.GVK, err)
+	}
+	obj.GetObjectKind().SetGroupVersionKind(noKind)
+	obj.SetResourceVersion(strconv.FormatInt(rev, 10))
+	return obj, raw, nil
+}
+
+// storedIn finds the other version that a stored value is in: a cluster that
+// was upstream's may have stored a kind in an older one.
+func (k *Kind) storedIn(apiVersion string) *Version {
+	for _, v := range k.Versions {
+		if v.GVK.GroupVersion().String() == apiVersion {
+			return v
+		}
+	}
+	return nil
+}
+
+func (k *Kind) decodeOther(v *Version, raw []byte, rev int64) (Object, []byte, error) {
+	old := v.New()
+	m, ok := old.(message)
+	if !ok {
+		return nil, nil, fmt.Errorf("api: %v has no protobuf encoding", v.GVK)
+	}
+	if err := m.Unmarshal(raw); err != nil {
+		return nil, nil, fmt.Errorf("api: decoding stored %v: %w", v.GVK, err)
+	}
+	obj, err := v.Convert(old)
+	if err != nil {
+		return nil, nil, fmt.Errorf("api: decoding stored %v: %w", v.GVK, err)
+	}
+	// serves protobuf clients as if it had been stored in the kind's own version
+	if raw, err = obj.(message).Marshal(); err != nil {
+		return nil, nil, fmt.Errorf("api: decoding stored %v: %w", v.GVK, err)
 	}
 	obj.GetObjectKind().SetGroupVersionKind(noKind)
 	obj.SetResourceVersion(strconv.FormatInt(rev, 10))

@@ -13,6 +13,7 @@ import (
 	apidiscoveryv2 "k8s.io/api/apidiscovery/v2"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	apiversion "k8s.io/apimachinery/pkg/version"
 
 	"github.com/monohull/monohull/internal/api"
 )
@@ -23,6 +24,7 @@ type discovery struct {
 	table   *api.Table
 	reviews map[string]review
 	address string
+	listOld bool // list old versions like the others
 	once    sync.Once
 	docs    map[string]any // by path
 	all     map[string]*aggregated
@@ -34,8 +36,8 @@ type aggregated struct {
 	etag string
 }
 
-func newDiscovery(t *api.Table, reviews map[string]review, address string) *discovery {
-	return &discovery{table: t, reviews: reviews, address: address}
+func newDiscovery(t *api.Table, reviews map[string]review, address string, listOld bool) *discovery {
+	return &discovery{table: t, reviews: reviews, address: address, listOld: listOld}
 }
 
 // groupOrder ranks the groups as upstream's server does.
@@ -53,17 +55,9 @@ func rank(group string) int {
 func (d *discovery) build() {
 	resources := map[schema.GroupVersion][]metav1.APIResource{}
 	for _, k := range d.table.Kinds() {
-		gv := k.GVK.GroupVersion()
-		verbs := k.Verbs
-		if verbs == nil {
-			verbs = []string{"create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"}
-		}
-		resources[gv] = append(resources[gv], metav1.APIResource{
-			Name: k.Plural, SingularName: k.Singular, Namespaced: k.Namespaced, Kind: k.GVK.Kind, Verbs: verbs,
-			ShortNames: k.ShortNames, Categories: k.Categories, StorageVersionHash: storageHash(k.GVK),
-		})
-		for sub, verbs := range subresourcesOf(k) {
-			resources[gv] = append(resources[gv], subresourceEntry(k, sub, verbs))
+		for _, v := range append([]*api.Version{k.Own()}, k.Versions...) {
+			gv := v.GVK.GroupVersion()
+			resources[gv] = append(resources[gv], d.entries(v)...)
 		}
 	}
 	for _, r := range d.reviews {
@@ -73,22 +67,30 @@ func (d *discovery) build() {
 		})
 	}
 	d.docs = map[string]any{}
-	var groups []metav1.APIGroup
+	versions := map[string][]string{} // by group
 	for gv, list := range resources {
+		versions[gv.Group] = append(versions[gv.Group], gv.Version)
 		sort.Slice(list, func(i, j int) bool { return list[i].Name < list[j].Name })
 		path := "/apis/" + gv.String()
 		if gv.Group == "" {
 			path = "/api/" + gv.Version
 		}
 		d.docs[path] = &metav1.APIResourceList{TypeMeta: metav1.TypeMeta{Kind: "APIResourceList", APIVersion: "v1"}, GroupVersion: gv.String(), APIResources: list}
-		if gv.Group == "" {
+	}
+	groups := make([]metav1.APIGroup, 0, len(versions))
+	for group, list := range versions {
+		if group == "" {
 			continue
 		}
-		v := metav1.GroupVersionForDiscovery{GroupVersion: gv.String(), Version: gv.Version}
-		g := metav1.APIGroup{Name: gv.Group, Versions: []metav1.GroupVersionForDiscovery{v}, PreferredVersion: v}
+		sort.Slice(list, func(i, j int) bool { return apiversion.CompareKubeAwareVersionStrings(list[i], list[j]) > 0 })
+		g := metav1.APIGroup{Name: group}
+		for _, v := range list {
+			g.Versions = append(g.Versions, metav1.GroupVersionForDiscovery{GroupVersion: group + "/" + v, Version: v})
+		}
+		g.PreferredVersion = g.Versions[0]
 		groups = append(groups, g)
 		g.TypeMeta = metav1.TypeMeta{Kind: "APIGroup", APIVersion: "v1"}
-		d.docs["/apis/"+gv.Group] = &g
+		d.docs["/apis/"+group] = &g
 	}
 	sort.Slice(groups, func(i, j int) bool {
 		if a, b := rank(groups[i].Name), rank(groups[j].Name); a != b {
@@ -103,10 +105,33 @@ func (d *discovery) build() {
 	}
 	var apis []apidiscoveryv2.APIGroupDiscovery
 	for _, g := range groups {
-		apis = append(apis, groupDiscovery(g.Name, g.Versions[0].Version, resources[schema.GroupVersion{Group: g.Name, Version: g.Versions[0].Version}]))
+		apis = append(apis, groupDiscovery(g.Name, versions[g.Name], resources))
 	}
-	core := groupDiscovery("", "v1", resources[schema.GroupVersion{Version: "v1"}])
+	core := groupDiscovery("", versions[""], resources)
 	d.all = map[string]*aggregated{"/api": aggregate([]apidiscoveryv2.APIGroupDiscovery{core}), "/apis": aggregate(apis)}
+}
+
+// entries lists a kind in one version with its subresources. An old version is
+// listed without verbs: clients find the path of a manifest that is written in
+// it, and whoever goes through all there is passes it by.
+func (d *discovery) entries(v *api.Version) []metav1.APIResource {
+	k, verbs := v.Kind, v.Kind.Verbs
+	if verbs == nil {
+		verbs = []string{"create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"}
+	}
+	main := metav1.APIResource{
+		Name: v.Plural, SingularName: k.Singular, Namespaced: k.Namespaced, Kind: v.GVK.Kind, Verbs: verbs,
+		ShortNames: k.ShortNames, Categories: k.Categories, StorageVersionHash: storageHash(k.GVK),
+	}
+	if v.Old && !d.listOld {
+		main.Verbs, main.ShortNames, main.Categories = []string{}, nil, nil
+		return []metav1.APIResource{main}
+	}
+	out := []metav1.APIResource{main}
+	for sub, verbs := range subresourcesOf(k) {
+		out = append(out, subresourceEntry(k, sub, verbs))
+	}
+	return out
 }
 
 func subresourceEntry(k *api.Kind, sub string, verbs []string) metav1.APIResource {
@@ -135,7 +160,15 @@ func storageHash(gvk schema.GroupVersionKind) string {
 	return base64Std(sum[:8])
 }
 
-func groupDiscovery(group, version string, list []metav1.APIResource) apidiscoveryv2.APIGroupDiscovery {
+func groupDiscovery(group string, versions []string, resources map[schema.GroupVersion][]metav1.APIResource) apidiscoveryv2.APIGroupDiscovery {
+	g := apidiscoveryv2.APIGroupDiscovery{ObjectMeta: metav1.ObjectMeta{Name: group}}
+	for _, v := range versions {
+		g.Versions = append(g.Versions, versionDiscovery(group, v, resources[schema.GroupVersion{Group: group, Version: v}]))
+	}
+	return g
+}
+
+func versionDiscovery(group, version string, list []metav1.APIResource) apidiscoveryv2.APIVersionDiscovery {
 	v := apidiscoveryv2.APIVersionDiscovery{Version: version, Freshness: apidiscoveryv2.DiscoveryFreshnessCurrent}
 	at := map[string]int{}
 	for _, r := range list {
@@ -158,7 +191,7 @@ func groupDiscovery(group, version string, list []metav1.APIResource) apidiscove
 			Resource: name, ResponseKind: kind, Scope: scope, SingularResource: r.SingularName, Verbs: r.Verbs, ShortNames: r.ShortNames, Categories: r.Categories,
 		})
 	}
-	return apidiscoveryv2.APIGroupDiscovery{ObjectMeta: metav1.ObjectMeta{Name: group}, Versions: []apidiscoveryv2.APIVersionDiscovery{v}}
+	return v
 }
 
 func aggregate(items []apidiscoveryv2.APIGroupDiscovery) *aggregated {

@@ -33,7 +33,12 @@ type view struct {
 	// include is how much of each object a Table carries.
 	include metav1.IncludeObjectPolicy
 	pretty  bool
+	// version is the one that stored objects are shown in; nil for their own.
+	version *api.Version
 }
+
+// own tells whether stored objects are shown as they are.
+func (v view) own() bool { return v.version == nil || v.version.IsOwn() }
 
 // negotiate reads the Accept header: the first form served wins, in the order
 // the client gave, a higher q first.
@@ -163,7 +168,15 @@ func withType(gvk schema.GroupVersionKind, body []byte) []byte {
 
 // itemBytes encodes one object. Items that were not stored (answers, dry runs)
 // are encoded from their object.
-func itemBytes(it *cache.Item, media string) ([]byte, error) {
+func itemBytes(it *cache.Item, v view) ([]byte, error) {
+	media := v.media
+	if it.Kind != nil && !v.own() {
+		obj, err := v.version.Show(it.Obj)
+		if err != nil {
+			return nil, err
+		}
+		return objectBytes(obj, v.version.GVK, media)
+	}
 	if it.Kind == nil || it.Rev == 0 {
 		return objectBytes(it.Obj, gvkOf(it), media)
 	}
@@ -239,9 +252,16 @@ type listMeta struct {
 }
 
 // listBytes joins the encodings of items to a list.
-func listBytes(k *api.Kind, items []*cache.Item, m listMeta, media string) ([]byte, error) {
+func listBytes(k *api.Kind, items []*cache.Item, m listMeta, v view) ([]byte, error) {
 	gvk := k.GVK.GroupVersion().WithKind(k.GVK.Kind + "List")
-	if media == typeProtobuf {
+	if !v.own() {
+		gvk = v.version.GVK.GroupVersion().WithKind(v.version.GVK.Kind + "List")
+		var err error
+		if items, err = shownIn(v.version, items); err != nil {
+			return nil, err
+		}
+	}
+	if v.media == typeProtobuf {
 		return protoList(gvk, items, m)
 	}
 	meta, err := json.Marshal(metav1.ListMeta{ResourceVersion: strconv.FormatInt(m.rev, 10), Continue: m.cont, RemainingItemCount: m.remaining})
@@ -268,7 +288,26 @@ func listBytes(k *api.Kind, items []*cache.Item, m listMeta, media string) ([]by
 		out = append(out, b...)
 	}
 	out = append(out, `]}`...)
-	return inMedia(out, media)
+	return inMedia(out, v.media)
+}
+
+// shownIn converts items to another version, for this one answer.
+func shownIn(v *api.Version, items []*cache.Item) ([]*cache.Item, error) {
+	out := make([]*cache.Item, len(items))
+	for i, it := range items {
+		obj, err := v.Show(it.Obj)
+		if err != nil {
+			return nil, err
+		}
+		var raw []byte
+		if m, ok := obj.(interface{ Marshal() ([]byte, error) }); ok {
+			if raw, err = m.Marshal(); err != nil {
+				return nil, err
+			}
+		}
+		out[i] = cache.NewItem(it.Kind, obj, it.Rev, raw)
+	}
+	return out, nil
 }
 
 func protoList(gvk schema.GroupVersionKind, items []*cache.Item, m listMeta) ([]byte, error) {

@@ -29,6 +29,7 @@ type call struct {
 	req  *http.Request
 	user user.Info
 	kind *api.Kind
+	ver  *api.Version // the one asked for
 	view view
 }
 
@@ -44,10 +45,10 @@ func (s *Server) serveResource(w http.ResponseWriter, req *http.Request, info *r
 	if r, ok := s.reviews[info.gv.String()+"/"+info.plural]; ok {
 		return c.review(r)
 	}
-	c.kind = s.Table.ByResource(info.gv.WithResource(info.plural))
-	if c.kind == nil {
+	if c.ver = s.Table.Served(info.gv.WithResource(info.plural)); c.ver == nil || c.ver.Old && s.RefuseOldVersions {
 		return noResource()
 	}
+	c.kind = c.ver.Kind
 	if c.kind.Namespaced && info.namespace == "" && !(info.name == "" || info.verb == "list" || info.verb == "watch") {
 		return noResource()
 	}
@@ -63,8 +64,10 @@ func (s *Server) serveResource(w http.ResponseWriter, req *http.Request, info *r
 	if err := c.negotiate(true); err != nil {
 		return err
 	}
-	if c.kind.Deprecated != "" {
-		warn(c.w, c.kind.Deprecated)
+	for _, m := range []string{c.kind.Deprecated, c.ver.Deprecated} {
+		if m != "" {
+			warn(c.w, m)
+		}
 	}
 	switch c.verb {
 	case "get":
@@ -99,6 +102,7 @@ func (c *call) negotiate(tables bool) error {
 	if c.view, ok = negotiate(c.req, c.query.Get, tables); !ok {
 		return notAcceptable()
 	}
+	c.view.version = c.ver
 	return nil
 }
 
@@ -119,7 +123,7 @@ func (c *call) pathName() string {
 // request is what the pipeline is asked.
 func (c *call) request(subresource string) (client.Request, error) {
 	r := client.Request{
-		User: c.user, Kind: c.kind, Namespace: c.namespace, Name: c.pathName(), Subresource: subresource,
+		User: c.user, Kind: c.kind, Version: c.ver, Namespace: c.namespace, Name: c.pathName(), Subresource: subresource,
 		Manager: c.query.Get("fieldManager"), Warn: func(m string) { warn(c.w, m) },
 	}
 	if !c.kind.Namespaced {
@@ -185,6 +189,25 @@ func (c *call) current() *cache.Item {
 	return c.cache().Get(c.kind.Key(ns, c.name))
 }
 
+// object reads the body as an object of the version asked for, and makes the
+// kind's own of it.
+func (c *call) object() (api.Object, error) {
+	obj := c.ver.New()
+	if err := c.body(c.ver.GVK, obj); err != nil {
+		return nil, err
+	}
+	if c.ver.Warnings != nil {
+		for _, m := range c.ver.Warnings(obj) {
+			warn(c.w, m)
+		}
+	}
+	obj, err := c.ver.Convert(obj)
+	if err != nil {
+		return nil, badObject(c.ver.GVK, err)
+	}
+	return obj, nil
+}
+
 func (c *call) body(gvk schema.GroupVersionKind, into api.Object) error {
 	body, err := readBody(c.req)
 	if err != nil {
@@ -207,8 +230,8 @@ func (c *call) create(sub string) error {
 	if err != nil {
 		return err
 	}
-	obj := c.kind.New()
-	if err := c.body(c.kind.GVK, obj); err != nil {
+	obj, err := c.object()
+	if err != nil {
 		return err
 	}
 	if c.kind.Namespaced && obj.GetNamespace() != "" && obj.GetNamespace() != c.namespace {
@@ -230,12 +253,14 @@ func (c *call) update(sub string) error {
 	if err != nil {
 		return err
 	}
-	var obj api.Object = c.kind.New()
-	gvk := c.kind.GVK
+	var obj api.Object
 	if sub == "scale" {
-		obj, gvk = &autoscalingv1.Scale{}, autoscalingv1.SchemeGroupVersion.WithKind("Scale")
+		obj = &autoscalingv1.Scale{}
+		err = c.body(autoscalingv1.SchemeGroupVersion.WithKind("Scale"), obj)
+	} else {
+		obj, err = c.object()
 	}
-	if err := c.body(gvk, obj); err != nil {
+	if err != nil {
 		return err
 	}
 	existed := c.current() != nil
@@ -269,6 +294,9 @@ func subresourcesOf(k *api.Kind) map[string][]string {
 	out := map[string][]string{}
 	if k.HasStatus {
 		out["status"] = []string{"get", "patch", "update"}
+	}
+	for name, p := range k.Parts {
+		out[name] = p.Verbs
 	}
 	if k.Scale != nil {
 		out["scale"] = []string{"get", "patch", "update"}

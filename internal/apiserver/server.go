@@ -48,8 +48,13 @@ type Config struct {
 	// Issuer documents, served as they are; empty for none.
 	OIDCDiscovery, OIDCKeys []byte
 	Address                 string // of this server, as clients reach it: host:port
-	Clock                   clock.PassiveClock
-	Logger                  *slog.Logger
+	// ListOldVersions shows API versions that upstream has ceased to serve in
+	// discovery like the others.
+	ListOldVersions bool
+	// RefuseOldVersions does not serve them at all.
+	RefuseOldVersions bool
+	Clock             clock.PassiveClock
+	Logger            *slog.Logger
 }
 
 // Check is one line of a health report.
@@ -78,7 +83,7 @@ func New(c Config) *Server {
 	s := &Server{Config: c, pages: newPages(c.Clock), stats: newStats(), draining: make(chan struct{})}
 	s.impersonator = auth.Impersonator{Authorizer: c.Authorizer}
 	s.reviews = s.reviewKinds()
-	s.discovery = newDiscovery(c.Table, s.reviews, c.Address)
+	s.discovery = newDiscovery(c.Table, s.reviews, c.Address, c.ListOldVersions)
 	s.openapi = openapi.New(c.Table, s.virtual(), version.GitVersion())
 	return s
 }
@@ -128,7 +133,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 				s.fail(rec, req, fmt.Errorf("the server met an unexpected condition while it answered %s %s", req.Method, info.path))
 			}
 		}
-		if info.resource && s.Table.ByResource(info.gv.WithResource(info.plural)) != nil {
+		if info.resource && s.Table.Served(info.gv.WithResource(info.plural)) != nil {
 			s.stats.observe(info, rec.code, s.Clock.Since(start))
 		}
 	}()

@@ -43,11 +43,13 @@ func tableOf(k *api.Kind, items []*cache.Item, v view, m listMeta, now time.Time
 		switch v.include {
 		case metav1.IncludeNone:
 		case metav1.IncludeObject:
-			body, err := it.JSON()
+			plain := v
+			plain.media = typeJSON
+			body, err := itemBytes(it, plain)
 			if err != nil {
 				return nil, err
 			}
-			row.Object = runtime.RawExtension{Raw: withType(k.GVK, body)}
+			row.Object = runtime.RawExtension{Raw: body}
 		default:
 			raw, err := json.Marshal(partial(it.Obj, v.asGV))
 			if err != nil {
@@ -80,7 +82,7 @@ func metaOf(o api.Object) *metav1.ObjectMeta {
 func viewBytes(it *cache.Item, v view, now time.Time) ([]byte, error) {
 	switch {
 	case v.as == "" || it.Kind == nil:
-		return itemBytes(it, v.media)
+		return itemBytes(it, v)
 	case v.as == "Table":
 		t, err := tableOf(it.Kind, []*cache.Item{it}, v, listMeta{rev: it.Rev}, now, true)
 		if err != nil {
@@ -96,7 +98,7 @@ func viewBytes(it *cache.Item, v view, now time.Time) ([]byte, error) {
 func viewListBytes(k *api.Kind, items []*cache.Item, m listMeta, v view, now time.Time) ([]byte, error) {
 	switch v.as {
 	case "":
-		return listBytes(k, items, m, v.media)
+		return listBytes(k, items, m, v)
 	case "Table":
 		t, err := tableOf(k, items, v, m, now, true)
 		if err != nil {

@@ -226,6 +226,13 @@ func (w *watchWriter) change(e *cache.Event, sel selection, c *call) error {
 }
 
 func (w *watchWriter) event(typ string, it *cache.Item) error {
+	if w.view.as == "" && !w.view.own() {
+		body, err := itemBytes(it, w.view)
+		if err != nil {
+			return err
+		}
+		return w.frame(typ, body)
+	}
 	if w.view.as == "" && w.view.media == typeProtobuf {
 		if msg, rev := it.Proto(); msg != nil {
 			w.protoFrame(typ, api.Envelope(it.Kind.GVK.GroupVersion().String(), it.Kind.GVK.Kind, msg, rev))
@@ -264,12 +271,14 @@ func (w *watchWriter) event(typ string, it *cache.Item) error {
 
 // bookmark tells the client that it has seen everything up to rev.
 func (w *watchWriter) bookmark(rev int64, initialEnd bool) error {
-	obj := w.kind.New()
+	obj, gvk := w.kind.New(), w.kind.GVK
+	if !w.view.own() {
+		obj, gvk = w.view.version.New(), w.view.version.GVK
+	}
 	obj.SetResourceVersion(strconv.FormatInt(rev, 10))
 	if initialEnd {
 		obj.SetAnnotations(map[string]string{metav1.InitialEventsAnnotationKey: "true"})
 	}
-	gvk := w.kind.GVK
 	if w.view.as == "PartialObjectMetadata" {
 		p := partial(obj, w.view.asGV)
 		body, err := objectBytes(p, p.GroupVersionKind(), w.view.media)
@@ -279,12 +288,11 @@ func (w *watchWriter) bookmark(rev int64, initialEnd bool) error {
 		return w.frame("BOOKMARK", body)
 	}
 	if w.view.as == "Table" {
-		it := cache.NewItem(w.kind, obj, rev, nil)
 		t, err := tableOf(w.kind, nil, w.view, listMeta{rev: rev}, w.now(), !w.rows)
 		if err != nil {
 			return err
 		}
-		raw, err := json.Marshal(partial(it.Obj, w.view.asGV))
+		raw, err := json.Marshal(partial(obj, w.view.asGV))
 		if err != nil {
 			return err
 		}

@@ -28,6 +28,7 @@ import (
 type Request struct {
 	User        user.Info
 	Kind        *api.Kind
+	Version     *api.Version // the version the caller speaks; nil for the kind's own
 	Namespace   string
 	Name        string
 	Subresource string // "", "status", "scale", "finalize", "binding", "eviction", …

@@ -35,12 +35,8 @@ func (p *Pipeline) Patch(ctx context.Context, r client.Request, pt types.PatchTy
 	}
 	judge := r.Strict
 	return p.write(ctx, r, 0, func(cur *cache.Item) (api.Object, error) {
-		doc, err := cur.JSON()
+		obj, err := patched(versionOf(r), cur, pt, patch, judge)
 		if err != nil {
-			return nil, err
-		}
-		obj := r.Kind.New()
-		if err := apply(pt, doc, patch, obj, judge); err != nil {
 			return nil, err
 		}
 		judge = nil // once is enough: another attempt says the same
@@ -53,6 +49,32 @@ func (p *Pipeline) Patch(ctx context.Context, r client.Request, pt types.PatchTy
 		}
 		return obj, nil
 	})
+}
+
+// patched is the object as a patch makes it, which speaks of the object as the
+// given version shows it.
+func patched(v *api.Version, cur *cache.Item, pt types.PatchType, patch []byte, strict func([]error) error) (api.Object, error) {
+	var doc []byte
+	var err error
+	if v.IsOwn() {
+		doc, err = cur.JSON()
+	} else {
+		var shown api.Object
+		if shown, err = v.Show(cur.Obj); err == nil {
+			doc, err = api.EncodeJSON(shown)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	obj := v.New()
+	if err := apply(pt, doc, patch, obj, strict); err != nil {
+		return nil, err
+	}
+	if obj, err = v.Convert(obj); err != nil {
+		return nil, unprocessable(err)
+	}
+	return obj, nil
 }
 
 // apply patches doc, the JSON of an object of into's type, and decodes the

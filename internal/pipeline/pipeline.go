@@ -86,13 +86,21 @@ func (p *Pipeline) authorize(ctx context.Context, r client.Request, verb string)
 // Attributes describes a request to the authorizer.
 func Attributes(r client.Request, verb string) authorizer.AttributesRecord {
 	a := authorizer.AttributesRecord{
-		User: r.User, Verb: verb, Namespace: r.Namespace, APIGroup: r.Kind.GVK.Group, APIVersion: r.Kind.GVK.Version,
-		Resource: r.Kind.Plural, Subresource: r.Subresource, Name: r.Name, ResourceRequest: true,
+		User: r.User, Verb: verb, Namespace: r.Namespace, APIGroup: versionOf(r).GVK.Group, APIVersion: versionOf(r).GVK.Version,
+		Resource: versionOf(r).Plural, Subresource: r.Subresource, Name: r.Name, ResourceRequest: true,
 	}
 	if r.Kind.Plural == "namespaces" && r.Kind.GVK.Group == "" {
 		a.Namespace = r.Name
 	}
 	return a
+}
+
+// versionOf is the version the caller speaks.
+func versionOf(r client.Request) *api.Version {
+	if r.Version != nil {
+		return r.Version
+	}
+	return r.Kind.Own()
 }
 
 // put stores a new value and returns the item once the caches have it.

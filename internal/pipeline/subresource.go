@@ -115,6 +115,13 @@ func (p *Pipeline) settleSubresource(r client.Request, obj, old api.Object) erro
 		}
 		return nil
 	}
+	if part := r.Kind.Parts[r.Subresource]; part != nil {
+		part.Settle(obj, old)
+		if r.Kind.Generation && !r.Kind.SpecEqual(obj, old) {
+			obj.SetGeneration(old.GetGeneration() + 1)
+		}
+		return nil
+	}
 	return &apierrors.StatusError{ErrStatus: metav1.Status{
 		Status: metav1.StatusFailure, Code: http.StatusNotFound, Reason: metav1.StatusReasonNotFound,
 		Message: "the server could not find the requested resource",

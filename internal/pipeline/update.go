@@ -196,6 +196,9 @@ func (p *Pipeline) settle(r client.Request, obj, old api.Object) error {
 	obj.SetSelfLink("")
 	obj.SetGenerateName(old.GetGenerateName())
 	obj.SetGeneration(old.GetGeneration())
+	if k.Parts[r.Subresource] != nil {
+		return p.settleSubresource(r, obj, old)
+	}
 	switch r.Subresource {
 	case "":
 		if k.CopyStatus != nil {
@@ -237,6 +240,9 @@ func (p *Pipeline) validateUpdate(r client.Request, obj, old api.Object) error {
 	validate := r.Kind.ValidateUpdate
 	if r.Subresource == "status" {
 		validate = r.Kind.ValidateStatus
+	}
+	if part := r.Kind.Parts[r.Subresource]; part != nil {
+		validate = part.Validate
 	}
 	if s, ok := subresourceValidation[r.Kind.Plural+"/"+r.Subresource]; ok {
 		validate = s

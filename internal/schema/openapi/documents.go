@@ -81,10 +81,12 @@ func New(table *api.Table, virtual []Virtual, version string) *Documents {
 		}
 	}
 	for _, k := range table.Kinds() {
-		add(entry{kind: k, resource: resource{
-			gvk: k.GVK, plural: k.Plural, namespaced: k.Namespaced, shown: deletionShows[k.GroupResource()],
-			typ: k.GoType.Elem(), list: reflect.TypeOf(k.NewList()).Elem(),
-		}})
+		for _, v := range append([]*api.Version{k.Own()}, k.Versions...) {
+			add(entry{kind: k, resource: resource{
+				gvk: v.GVK, plural: v.Plural, namespaced: k.Namespaced, shown: deletionShows[k.GroupResource()],
+				typ: v.GoType.Elem(), list: reflect.TypeOf(v.NewList()).Elem(),
+			}})
+		}
 	}
 	for _, v := range virtual {
 		add(entry{resource: resource{gvk: v.GVK, plural: v.Plural, namespaced: v.Namespaced, typ: reflect.TypeOf(v.Type).Elem()}})
