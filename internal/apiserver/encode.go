@@ -33,6 +33,7 @@ type view struct {
 	// include is how much of each object a Table carries.
 	include metav1.IncludeObjectPolicy
 	pretty  bool
+	gzip    bool // large answers are compressed
 	// version is the one that stored objects are shown in; nil for their own.
 	version *api.Version
 }
@@ -43,7 +44,7 @@ func (v view) own() bool { return v.version == nil || v.version.IsOwn() }
 // negotiate reads the Accept header: the first form served wins, in the order
 // the client gave, a higher q first.
 func negotiate(req *http.Request, q queryGetter, tables bool) (view, bool) {
-	v := view{media: typeJSON, include: metav1.IncludeMetadata}
+	v := view{media: typeJSON, include: metav1.IncludeMetadata, gzip: wantsGzip(req)}
 	v.pretty = wantsPretty(req, q)
 	if p := metav1.IncludeObjectPolicy(q("includeObject")); p != "" {
 		v.include = p
@@ -238,6 +239,11 @@ func respond(w http.ResponseWriter, v view, code int, body []byte) {
 		}
 	} else if v.media == typeJSON {
 		body = append(body[:len(body):len(body)], '\n')
+	}
+	if v.gzip && len(body) >= minGzip {
+		h.Set("Content-Encoding", "gzip")
+		h.Add("Vary", "Accept-Encoding")
+		body = compressed(body)
 	}
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(code)

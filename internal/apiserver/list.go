@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -21,6 +22,7 @@ import (
 
 	"github.com/monohull/monohull/internal/api"
 	"github.com/monohull/monohull/internal/cache"
+	"github.com/monohull/monohull/internal/store"
 )
 
 // Bounds on the snapshots kept for clients that list in pages.
@@ -203,11 +205,14 @@ func (c *call) snapshot() (cache.Snapshot, string, error) {
 		if rev < 0 { // goes on from wherever things are now
 			return c.cache().Snapshot(), key, nil
 		}
-		snap, ok := c.s.pages.find(c.kind, rev)
-		if !ok {
+		snap, err := c.at(rev)
+		if errors.Is(err, store.ErrCompacted) {
 			return snap, "", expiredPage(key)
 		}
-		return snap, key, nil
+		if errors.Is(err, store.ErrFuture) {
+			return snap, "", tooNew(rev, c.s.Caches.Rev())
+		}
+		return snap, key, err
 	}
 	if c.query.Get("sendInitialEvents") != "" {
 		return cache.Snapshot{}, "", invalidListOption("sendInitialEvents", "sendInitialEvents is forbidden for list")
@@ -233,17 +238,32 @@ func (c *call) snapshot() (cache.Snapshot, string, error) {
 		}
 		if match == string(metav1.ResourceVersionMatchExact) || (match == "" && c.query.Get("limit") != "" && c.query.Get("limit") != "0") {
 			rev, _ := strconv.ParseInt(rv, 10, 64)
-			snap, ok := c.s.pages.find(c.kind, rev)
-			if !ok {
-				if now := c.cache().Snapshot(); now.LastChange() <= rev {
-					return now.At(rev), "", nil
-				}
-				return snap, "", apierrors.NewResourceExpired(fmt.Sprintf("The provided resource version %s is too old", rv))
+			snap, err := c.at(rev)
+			if errors.Is(err, store.ErrCompacted) {
+				err = apierrors.NewResourceExpired("The resourceVersion for the provided list is too old.")
 			}
-			return snap, "", nil
+			return snap, "", err
 		}
 	}
 	return c.cache().Snapshot(), "", nil
+}
+
+// at is the collection as it was at a revision: from a snapshot that is kept,
+// the newest where nothing has changed since, or else from the store.
+func (c *call) at(rev int64) (cache.Snapshot, error) {
+	if snap, ok := c.s.pages.find(c.kind, rev); ok {
+		return snap, nil
+	}
+	if now := c.cache().Snapshot(); now.LastChange() <= rev && rev <= now.Rev {
+		return now.At(rev), nil
+	}
+	return c.s.Caches.Past(c.req.Context(), c.kind, c.namespace, rev)
+}
+
+func tooNew(rev, now int64) error {
+	e := apierrors.NewTimeoutError(fmt.Sprintf("Too large resource version: %d, current: %d", rev, now), 1)
+	e.ErrStatus.Details.Causes = []metav1.StatusCause{{Type: metav1.CauseTypeResourceVersionTooLarge, Message: "Too large resource version"}}
+	return e
 }
 
 func invalidListOption(name, msg string) error {
@@ -261,9 +281,7 @@ func (c *call) waitFor(rv string) error {
 	ctx, cancel := context.WithTimeout(c.req.Context(), revisionWait)
 	defer cancel()
 	if err := c.s.Caches.WaitFor(ctx, rev); err != nil {
-		e := apierrors.NewTimeoutError(fmt.Sprintf("Too large resource version: %d, current: %d", rev, c.s.Caches.Rev()), 1)
-		e.ErrStatus.Details.Causes = []metav1.StatusCause{{Type: metav1.CauseTypeResourceVersionTooLarge, Message: "Too large resource version"}}
-		return e
+		return tooNew(rev, c.s.Caches.Rev())
 	}
 	return nil
 }

@@ -1,8 +1,11 @@
 package apiserver
 
 import (
+	"compress/gzip"
 	"encoding/json"
 	"fmt"
+	"io"
+	"net/http/httptest"
 	"net/url"
 	"strconv"
 	"strings"
@@ -94,8 +97,16 @@ func TestExpiredPageIsA410WithATokenThatGoesOn(t *testing.T) {
 	}
 	var first corev1.ConfigMapList
 	r.get(maps+"?limit=2").ok(200, &first)
-	r.server.pages = newPages(r.clock) // its state is no longer kept
+	r.server.pages = newPages(r.clock) // no snapshot of its state is kept
 	r.configMap("m9", nil)
+	var second corev1.ConfigMapList
+	r.get(maps+"?limit=2&continue="+first.Continue).ok(200, &second)
+	if itemNames(second) != "m2 m3" || second.ResourceVersion != first.ResourceVersion {
+		t.Fatalf("the store's own page is %s at %s", itemNames(second), second.ResourceVersion)
+	}
+	if err := r.store.Compact(t.Context(), r.caches.Rev()); err != nil {
+		t.Fatal(err)
+	}
 	s := r.get(maps+"?limit=2&continue="+first.Continue).fails(410, metav1.StatusReasonExpired, "The provided continue parameter is too old")
 	if s.Continue == "" {
 		t.Fatal("there is no token to go on with")
@@ -128,7 +139,13 @@ func TestListsAtAResourceVersion(t *testing.T) {
 	if got := list("resourceVersion=" + now + "&resourceVersionMatch=Exact"); itemNames(got) != "a b" || got.ResourceVersion != now {
 		t.Errorf("exactly now gives %s at %s", itemNames(got), got.ResourceVersion)
 	}
-	r.get(maps+"?resourceVersion="+first+"&resourceVersionMatch=Exact").fails(410, metav1.StatusReasonExpired)
+	if got := list("resourceVersion=" + first + "&resourceVersionMatch=Exact"); itemNames(got) != "a" || got.ResourceVersion != first {
+		t.Errorf("exactly then gives %s at %s", itemNames(got), got.ResourceVersion)
+	}
+	if err := r.store.Compact(t.Context(), r.caches.Rev()); err != nil {
+		t.Fatal(err)
+	}
+	r.get(maps+"?resourceVersion="+first+"&resourceVersionMatch=Exact").fails(410, metav1.StatusReasonExpired, "The resourceVersion for the provided list is too old.")
 	r.get(maps+"?resourceVersionMatch=Exact").fails(422, metav1.StatusReasonInvalid, "resourceVersionMatch is forbidden unless resourceVersion is provided")
 	r.get(maps+"?resourceVersion=0&resourceVersionMatch=Exact").fails(422, metav1.StatusReasonInvalid, `forbidden for resourceVersion "0"`)
 	r.get(maps+"?resourceVersion=1&resourceVersionMatch=Nearly").fails(422, metav1.StatusReasonInvalid)
@@ -307,5 +324,44 @@ func TestStatusAndScaleOverHTTP(t *testing.T) {
 	}
 	if _, err := strconv.Atoi(d.Metadata.ResourceVersion); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestLargeAnswersAreCompressedOverANetwork(t *testing.T) {
+	r := newRig(t)
+	r.configMap("large", nil, func(m *corev1.ConfigMap) { m.Data = map[string]string{"a": strings.Repeat("x", minGzip)} })
+	for _, c := range []struct {
+		path, peer, accept string
+		want               bool
+	}{
+		{"/large", "192.0.2.7:1", "gzip", true},
+		{"", "192.0.2.7:1", "deflate, gzip;q=0.5", true},
+		{"/large", "192.0.2.7:1", "gzip;q=0", false},
+		{"/large", "192.0.2.7:1", "", false},
+		{"/large", "127.0.0.1:1", "gzip", false},
+		{"/large", "[::1]:1", "gzip", false},
+		{"?labelSelector=none", "192.0.2.7:1", "gzip", false},
+	} {
+		req := httptest.NewRequest("GET", maps+c.path, nil)
+		req.RemoteAddr = c.peer
+		req.Header.Set("Authorization", "Bearer "+adminToken)
+		req.Header.Set("Accept-Encoding", c.accept)
+		rec := httptest.NewRecorder()
+		r.server.ServeHTTP(rec, req)
+		if got := rec.Header().Get("Content-Encoding") == "gzip"; got != c.want {
+			t.Errorf("%+v: compressed %v", c, got)
+		}
+		body := io.Reader(rec.Body)
+		if c.want {
+			z, err := gzip.NewReader(rec.Body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body = z
+		}
+		all, err := io.ReadAll(body)
+		if err != nil || !json.Valid(all) {
+			t.Errorf("%+v: %v, %d bytes", c, err, len(all))
+		}
 	}
 }

@@ -269,7 +269,7 @@ func (r *rig) serve() *httptest.Server {
 	ts.Config.ErrorLog = slog.NewLogLogger(slog.NewTextHandler(io.Discard, nil), slog.LevelError)
 	ts.StartTLS()
 	r.t.Cleanup(func() {
-		r.server.drainOnce.Do(func() { close(r.server.draining) })
+		r.server.drain()
 		ts.CloseClientConnections()
 		ts.Close()
 	})
@@ -287,11 +287,15 @@ func (r *rig) clientset(media string) (kubernetes.Interface, *rest.Config) {
 	return cs, c
 }
 
-func (r *rig) configMap(name string, labels map[string]string) *corev1.ConfigMap {
+func (r *rig) configMap(name string, labels map[string]string, change ...func(*corev1.ConfigMap)) *corev1.ConfigMap {
 	r.t.Helper()
-	cm, err := client.Of[*corev1.ConfigMap](r.client).Create(r.t.Context(), &corev1.ConfigMap{
+	obj := &corev1.ConfigMap{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name, Labels: labels}, Data: map[string]string{"k": "v"},
-	})
+	}
+	for _, f := range change {
+		f(obj)
+	}
+	cm, err := client.Of[*corev1.ConfigMap](r.client).Create(r.t.Context(), obj)
 	if err != nil {
 		r.t.Fatal(err)
 	}

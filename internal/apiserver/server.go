@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -74,13 +73,14 @@ type Server struct {
 	openapi      *openapi.Documents
 	pages        *pages
 	stats        *stats
-	draining     chan struct{}
-	drainOnce    sync.Once
+	draining     context.Context // ends when the server begins to stop
+	drain        context.CancelFunc
 }
 
 // New makes a server; Handler or Run serve it.
 func New(c Config) *Server {
-	s := &Server{Config: c, pages: newPages(c.Clock), stats: newStats(), draining: make(chan struct{})}
+	s := &Server{Config: c, pages: newPages(c.Clock), stats: newStats()}
+	s.draining, s.drain = context.WithCancel(context.Background())
 	s.impersonator = auth.Impersonator{Authorizer: c.Authorizer}
 	s.reviews = s.reviewKinds()
 	s.discovery = newDiscovery(c.Table, s.reviews, c.Address, c.ListOldVersions)
@@ -106,7 +106,7 @@ func (s *Server) Run(ctx context.Context, l net.Listener, conf *tls.Config) erro
 		return fmt.Errorf("apiserver: serving: %w", err)
 	case <-ctx.Done():
 	}
-	s.drainOnce.Do(func() { close(s.draining) })
+	s.drain()
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)
 	defer cancel()
 	if err := srv.Shutdown(grace); err != nil {

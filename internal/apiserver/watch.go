@@ -15,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/monohull/monohull/internal/api"
+	"github.com/monohull/monohull/internal/apiserver/streams"
 	"github.com/monohull/monohull/internal/cache"
 )
 
@@ -44,14 +45,13 @@ func (c *call) watch() error {
 	}
 	ctx, cancel := context.WithTimeout(c.req.Context(), o.timeout)
 	defer cancel()
-	go func() {
-		select {
-		case <-c.s.draining:
-			cancel()
-		case <-ctx.Done():
-		}
-	}()
-	out := c.watchStream()
+	stop := context.AfterFunc(c.s.draining, cancel)
+	defer stop()
+	out, err := c.watchStream(cancel)
+	if err != nil {
+		return nil // it has been answered
+	}
+	defer out.close()
 	if o.initial {
 		for _, it := range c.selectItems(snap, sel) {
 			if err := out.event("ADDED", it); err != nil {
@@ -163,7 +163,11 @@ func (c *call) watchOptions() (watchOptions, error) {
 
 // refuseWatch answers 200 with an ERROR event, as upstream's watch cache does.
 func (c *call) refuseWatch(err error) error {
-	out := c.watchStream()
+	out, upErr := c.watchStream(func() {})
+	if upErr != nil {
+		return nil
+	}
+	defer out.close()
 	st := statusOf(err)
 	_ = out.status(&st)
 	_ = out.flush()
@@ -179,25 +183,52 @@ type watchWriter struct {
 	buf     []byte
 	rows    bool // a table's columns have been sent
 	control *http.ResponseController
+	socket  *streams.Messages // instead of w
+	// stuck cuts off a client that takes nothing of what is written to it.
+	stuck *time.Timer
 }
 
-// maxWatchBuffer is how much is gathered before it is written.
-const maxWatchBuffer = 64 << 10
+const (
+	// maxWatchBuffer is how much is gathered before it is written.
+	maxWatchBuffer = 64 << 10
+	// watchPatience is how long one write of a watch may take.
+	watchPatience = time.Minute
+)
 
-func (c *call) watchStream() *watchWriter {
+// watchStream begins the answer. gone is called when the client of a WebSocket
+// hangs up; on error it has been answered.
+func (c *call) watchStream(gone func()) (*watchWriter, error) {
 	h := c.w.Header()
 	media := c.view.media
 	if media == typeYAML {
 		media = typeJSON
 	}
 	c.view.media = media
+	out := &watchWriter{w: c.w, kind: c.kind, view: c.view, now: c.s.Clock.Now}
+	if streams.WantsWebSocket(c.req) {
+		var err error
+		out.socket, err = streams.OpenMessages(c.w, c.req, gone)
+		return out, err
+	}
 	h.Set("Content-Type", media)
 	if media == typeProtobuf {
 		h.Set("Content-Type", typeProtobuf+";stream=watch")
 	}
 	h.Set("Cache-Control", "no-cache, private")
 	c.w.WriteHeader(http.StatusOK)
-	return &watchWriter{w: c.w, kind: c.kind, view: c.view, now: c.s.Clock.Now, control: http.NewResponseController(c.w)}
+	out.control = http.NewResponseController(c.w)
+	out.stuck = time.AfterFunc(watchPatience, func() { _ = out.control.SetWriteDeadline(time.Unix(1, 0)) })
+	out.stuck.Stop()
+	return out, nil
+}
+
+func (w *watchWriter) close() {
+	if w.stuck != nil {
+		w.stuck.Stop()
+	}
+	if w.socket != nil {
+		w.socket.Close()
+	}
 }
 
 // change sends an event as the selection sees it: an object that comes to
@@ -355,25 +386,46 @@ func uvarintLen(n int) int {
 	return l
 }
 
+// spill ends an event: messages of a WebSocket are one event each, others are
+// gathered.
 func (w *watchWriter) spill() error {
+	if w.socket != nil {
+		message, text := w.buf, w.view.media != typeProtobuf
+		if !text {
+			message = message[4:] // a message has its length
+		}
+		err := w.socket.Send(text, message, watchPatience)
+		w.buf = w.buf[:0]
+		return err
+	}
 	if len(w.buf) < maxWatchBuffer {
 		return nil
 	}
+	return w.write()
+}
+
+func (w *watchWriter) write() error {
+	w.stuck.Reset(watchPatience)
 	_, err := w.w.Write(w.buf)
+	w.stuck.Stop()
 	w.buf = w.buf[:0]
 	return err
 }
 
 func (w *watchWriter) flush() error {
+	if w.socket != nil {
+		return nil
+	}
 	if len(w.buf) > 0 {
-		if _, err := w.w.Write(w.buf); err != nil {
+		if err := w.write(); err != nil {
 			return err
 		}
-		w.buf = w.buf[:0]
 		if cap(w.buf) > maxWatchBuffer {
 			w.buf = nil
 		}
 	}
+	w.stuck.Reset(watchPatience)
+	defer w.stuck.Stop()
 	if err := w.control.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return err
 	}

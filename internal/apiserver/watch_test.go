@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/gorilla/websocket"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -247,7 +248,7 @@ func TestWatchAsTableSendsItsColumnsOnce(t *testing.T) {
 func TestWatchEndsWithTheServer(t *testing.T) {
 	r := newRig(t)
 	s := r.watch(maps + "?watch=1")
-	r.server.drainOnce.Do(func() { close(r.server.draining) })
+	r.server.drain()
 	s.ended()
 }
 
@@ -377,5 +378,33 @@ func TestClientGoInformerKeepsUp(t *testing.T) {
 	collect(t, r.server, func(l map[string]string) { watchList = watchList || l["verb"] == "LIST" })
 	if watchList {
 		t.Error("the informer had to list: it could not begin with a watch")
+	}
+}
+
+func TestWatchOverAWebSocketIsAMessageAnEvent(t *testing.T) {
+	r := newRig(t)
+	r.configMap("a", nil)
+	srv := httptest.NewServer(r.server)
+	defer srv.Close()
+	for accept, want := range map[string]int{typeJSON: websocket.TextMessage, typeProtobuf: websocket.BinaryMessage} {
+		h := http.Header{"Authorization": {"Bearer " + adminToken}, "Accept": {accept}}
+		conn, _, err := websocket.DefaultDialer.Dial("ws"+strings.TrimPrefix(srv.URL, "http")+maps+"?watch=1&fieldSelector=metadata.name%3Da", h)
+		if err != nil {
+			t.Fatal(err)
+		}
+		kind, body, err := conn.ReadMessage()
+		if err != nil || kind != want {
+			t.Fatalf("%s: a message of type %d: %v", accept, kind, err)
+		}
+		var e metav1.WatchEvent
+		if accept == typeProtobuf {
+			err = e.Unmarshal(body)
+		} else {
+			err = json.Unmarshal(body, &e)
+		}
+		if err != nil || e.Type != "ADDED" {
+			t.Errorf("%s: %q, %v", accept, e.Type, err)
+		}
+		conn.Close()
 	}
 }

@@ -75,6 +75,47 @@ func openChannels(w http.ResponseWriter, req *http.Request, protocols []string, 
 	return c, protocol, nil
 }
 
+// WantsWebSocket tells whether a request asks to become a WebSocket.
+func WantsWebSocket(req *http.Request) bool { return websocket.IsWebSocketUpgrade(req) }
+
+// Messages is a WebSocket connection that the server alone speaks on.
+type Messages struct{ conn *websocket.Conn }
+
+// OpenMessages upgrades the connection and calls gone once the client has hung
+// up. On error the client has been answered.
+func OpenMessages(w http.ResponseWriter, req *http.Request, gone func()) (*Messages, error) {
+	conn, err := upgradeWebSocket(w, req, nil)
+	if err != nil {
+		return nil, err
+	}
+	go func() {
+		defer gone()
+		for {
+			if _, _, err := conn.ReadMessage(); err != nil {
+				return
+			}
+		}
+	}()
+	return &Messages{conn}, nil
+}
+
+// Send sends one message; it fails where the client takes none in time.
+func (m *Messages) Send(text bool, body []byte, timeout time.Duration) error {
+	kind := websocket.BinaryMessage
+	if text {
+		kind = websocket.TextMessage
+	}
+	_ = m.conn.SetWriteDeadline(time.Now().Add(timeout))
+	return m.conn.WriteMessage(kind, body)
+}
+
+// Close says goodbye and hangs up.
+func (m *Messages) Close() {
+	bye := websocket.FormatCloseMessage(websocket.CloseNormalClosure, "")
+	_ = m.conn.WriteControl(websocket.CloseMessage, bye, time.Now().Add(time.Second))
+	m.conn.Close()
+}
+
 func upgradeWebSocket(w http.ResponseWriter, req *http.Request, protocols []string) (*websocket.Conn, error) {
 	upgrader := websocket.Upgrader{
 		Subprotocols: protocols,
