@@ -151,6 +151,8 @@ func subresourceEntry(k *api.Kind, sub string, verbs []string) metav1.APIResourc
 		e.Kind = "PodAttachOptions"
 	case "portforward":
 		e.Kind = "PodPortForwardOptions"
+	case "proxy":
+		e.Kind = k.GVK.Kind + "ProxyOptions"
 	}
 	return e
 }

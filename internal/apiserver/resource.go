@@ -288,6 +288,8 @@ var postBodies = map[string]func() (api.Object, schema.GroupVersionKind){
 	},
 }
 
+var proxyVerbs = []string{"create", "delete", "get", "patch", "update"}
+
 // subresourcesOf lists a kind's subresources with their verbs; discovery shows
 // the same table.
 func subresourcesOf(k *api.Kind) map[string][]string {
@@ -310,6 +312,9 @@ func subresourcesOf(k *api.Kind) map[string][]string {
 		out["exec"] = []string{"create", "get"}
 		out["attach"] = []string{"create", "get"}
 		out["portforward"] = []string{"create", "get"}
+		out["proxy"] = proxyVerbs
+	case "/services", "/nodes":
+		out["proxy"] = proxyVerbs
 	case "/serviceaccounts":
 		out["token"] = []string{"create"}
 	case "/namespaces":
@@ -322,6 +327,9 @@ func (c *call) serveSubresource() error {
 	verbs, ok := subresourcesOf(c.kind)[c.subresource]
 	if !ok {
 		return noResource()
+	}
+	if c.subresource == "proxy" {
+		return c.proxy() // whatever the method
 	}
 	if !slices.Contains(verbs, c.verb) {
 		gr := c.kind.GroupResource()

@@ -73,13 +73,14 @@ type Server struct {
 	openapi      *openapi.Documents
 	pages        *pages
 	stats        *stats
+	proxied      *http.Transport
 	draining     context.Context // ends when the server begins to stop
 	drain        context.CancelFunc
 }
 
 // New makes a server; Handler or Run serve it.
 func New(c Config) *Server {
-	s := &Server{Config: c, pages: newPages(c.Clock), stats: newStats()}
+	s := &Server{Config: c, pages: newPages(c.Clock), stats: newStats(), proxied: newProxyTransport()}
 	s.draining, s.drain = context.WithCancel(context.Background())
 	s.impersonator = auth.Impersonator{Authorizer: c.Authorizer}
 	s.reviews = s.reviewKinds()
