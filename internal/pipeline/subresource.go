@@ -84,13 +84,20 @@ func (p *Pipeline) bind(ctx context.Context, r client.Request, b *corev1.Binding
 }
 
 func setPodScheduled(pod *corev1.Pod, now time.Time) {
-	c := corev1.PodCondition{Type: corev1.PodScheduled, Status: corev1.ConditionTrue, LastTransitionTime: metav1.NewTime(now.Truncate(time.Second))}
-	if pod.Generation > 0 {
-		c.ObservedGeneration = pod.Generation
-	}
+	setPodCondition(pod, corev1.PodCondition{Type: corev1.PodScheduled, Status: corev1.ConditionTrue}, now)
+}
+
+// setPodCondition puts in a condition that begins now, or keeps its beginning
+// where it holds already.
+func setPodCondition(pod *corev1.Pod, c corev1.PodCondition, now time.Time) {
+	c.LastTransitionTime = metav1.NewTime(now.Truncate(time.Second))
+	c.ObservedGeneration = pod.Generation
 	for i := range pod.Status.Conditions {
-		if pod.Status.Conditions[i].Type == corev1.PodScheduled {
-			pod.Status.Conditions[i] = c
+		if old := &pod.Status.Conditions[i]; old.Type == c.Type {
+			if old.Status == c.Status {
+				c.LastTransitionTime = old.LastTransitionTime
+			}
+			*old = c
 			return
 		}
 	}
@@ -126,29 +133,6 @@ func (p *Pipeline) settleSubresource(r client.Request, obj, old api.Object) erro
 		Status: metav1.StatusFailure, Code: http.StatusNotFound, Reason: metav1.StatusReasonNotFound,
 		Message: "the server could not find the requested resource",
 	}}
-}
-
-// evict deletes a pod unless a disruption budget forbids it.
-func (p *Pipeline) evict(ctx context.Context, r client.Request, e *policyv1.Eviction) (*cache.Item, error) {
-	if e.Name != "" && e.Name != r.Name {
-		return nil, apierrors.NewBadRequest("name in URL does not match name in Eviction object")
-	}
-	o := metav1.DeleteOptions{}
-	if e.DeleteOptions != nil {
-		o = *e.DeleteOptions
-	}
-	inner := r
-	inner.Subresource = ""
-	if len(o.DryRun) > 0 {
-		inner.DryRun = true
-	}
-	// the right to evict is the right to delete by this road
-	unchecked := *p
-	unchecked.Authorizer = allowAll{}
-	if _, err := unchecked.Delete(ctx, inner, o); err != nil {
-		return nil, err
-	}
-	return answer(&corev1.Binding{}), nil
 }
 
 func (p *Pipeline) token(ctx context.Context, r client.Request, req *authenticationv1.TokenRequest) (*cache.Item, error) {
