@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -73,6 +74,7 @@ type Server struct {
 	openapi      *openapi.Documents
 	pages        *pages
 	stats        *stats
+	crowds       sync.Map // *api.Kind to *atomic.Int64
 	proxied      *http.Transport
 	draining     context.Context // ends when the server begins to stop
 	drain        context.CancelFunc

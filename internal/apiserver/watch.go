@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -52,6 +53,9 @@ func (c *call) watch() error {
 		return nil // it has been answered
 	}
 	defer out.close()
+	crowd := c.s.crowd(c.kind)
+	crowd.Add(1)
+	defer crowd.Add(-1)
 	if o.initial {
 		for _, it := range c.selectItems(snap, sel) {
 			if err := out.event("ADDED", it); err != nil {
@@ -67,10 +71,54 @@ func (c *call) watch() error {
 	if err := out.flush(); err != nil {
 		return nil
 	}
-	return c.follow(ctx, from, sel, o, out)
+	return c.follow(ctx, from, sel, o, out, &pace{crowd: crowd})
 }
 
-func (c *call) follow(ctx context.Context, w *cache.Watcher, sel selection, o watchOptions, out *watchWriter) error {
+// Many watchers of a kind take its events in small batches: a frame to each for
+// every event would cost the server more than the events are worth. The first
+// event after a pause is never held back.
+const (
+	pacePerWatcher = 50 * time.Microsecond
+	maxPace        = 20 * time.Millisecond
+)
+
+// pace keeps one watch's writes apart.
+type pace struct {
+	crowd *atomic.Int64 // watches of the kind
+	last  time.Time     // of the last write
+	timer *time.Timer
+}
+
+// hold is how long the next write is to wait.
+func (p *pace) hold(now time.Time) time.Duration {
+	apart := min(time.Duration(p.crowd.Load())*pacePerWatcher, maxPace)
+	return apart - now.Sub(p.last)
+}
+
+// wait lets events gather.
+func (p *pace) wait(ctx context.Context) {
+	d := p.hold(time.Now())
+	if d <= 0 {
+		return
+	}
+	if p.timer == nil {
+		p.timer = time.NewTimer(d)
+	} else {
+		p.timer.Reset(d)
+	}
+	select {
+	case <-p.timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// crowd counts the watches of a kind.
+func (s *Server) crowd(k *api.Kind) *atomic.Int64 {
+	n, _ := s.crowds.LoadOrStore(k, new(atomic.Int64))
+	return n.(*atomic.Int64)
+}
+
+func (c *call) follow(ctx context.Context, w *cache.Watcher, sel selection, o watchOptions, out *watchWriter, p *pace) error {
 	var bookmark <-chan time.Time
 	if o.bookmarks {
 		// spread over the interval, so that they do not all come at once
@@ -92,13 +140,17 @@ func (c *call) follow(ctx context.Context, w *cache.Watcher, sel selection, o wa
 			}
 		}
 		if len(events) > 0 {
-			if err := out.flush(); err != nil {
-				return nil
+			if out.pending() {
+				if err := out.flush(); err != nil {
+					return nil
+				}
+				p.last = time.Now()
 			}
 			continue
 		}
 		select {
 		case <-changed:
+			p.wait(ctx)
 		case <-ctx.Done():
 			return nil
 		case <-bookmark:
@@ -182,6 +234,7 @@ type watchWriter struct {
 	now     func() time.Time
 	buf     []byte
 	rows    bool // a table's columns have been sent
+	written bool // since the last flush
 	control *http.ResponseController
 	socket  *streams.Messages // instead of w
 	// stuck cuts off a client that takes nothing of what is written to it.
@@ -408,9 +461,12 @@ func (w *watchWriter) write() error {
 	w.stuck.Reset(watchPatience)
 	_, err := w.w.Write(w.buf)
 	w.stuck.Stop()
-	w.buf = w.buf[:0]
+	w.buf, w.written = w.buf[:0], true
 	return err
 }
+
+// pending tells whether there is something to flush.
+func (w *watchWriter) pending() bool { return len(w.buf) > 0 || w.written }
 
 func (w *watchWriter) flush() error {
 	if w.socket != nil {
@@ -424,6 +480,7 @@ func (w *watchWriter) flush() error {
 			w.buf = nil
 		}
 	}
+	w.written = false
 	w.stuck.Reset(watchPatience)
 	defer w.stuck.Stop()
 	if err := w.control.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {

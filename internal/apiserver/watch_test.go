@@ -408,3 +408,26 @@ func TestWatchOverAWebSocketIsAMessageAnEvent(t *testing.T) {
 		conn.Close()
 	}
 }
+
+func TestWatchesOfManyGatherEventsThatFollowEachOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		s := r.watch(maps + "?watch=1")
+		r.server.crowd(r.server.Table.ByResource(corev1.SchemeGroupVersion.WithResource("configmaps"))).Add(1_000_000)
+		time.Sleep(time.Second)
+		began := time.Now()
+		for i := range 3 {
+			r.configMap(fmt.Sprint("m", i), nil)
+			synctest.Wait()
+		}
+		s.next()
+		if d := time.Since(began); d != 0 {
+			t.Errorf("the first event was held back for %v", d)
+		}
+		s.next()
+		s.next()
+		if d := time.Since(began); d != maxPace {
+			t.Errorf("the others came after %v", d)
+		}
+	})
+}
