@@ -7,6 +7,8 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"reflect"
+	"strconv"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -16,6 +18,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/monohull/monohull/internal/api"
+	"github.com/monohull/monohull/internal/schema/hint"
 )
 
 // maxStrictWarnings bounds the warnings of one request.
@@ -65,21 +68,59 @@ func fieldValidationOf(q queryGetter, warn func(string)) (fieldValidation, error
 	return f, nil
 }
 
-// judge acts on the strict errors of one document.
-func (f fieldValidation) judge(gvk schema.GroupVersionKind, strict []error) error {
+// judge acts on the strict errors of one document of the type of like.
+func (f fieldValidation) judge(gvk schema.GroupVersionKind, like any, strict []error) error {
 	if len(strict) == 0 || f.mode == metav1.FieldValidationIgnore {
 		return nil
 	}
 	if f.mode == metav1.FieldValidationStrict {
-		return badObject(gvk, runtime.NewStrictDecodingError(strict))
+		err := runtime.NewStrictDecodingError(strict)
+		var advice []string
+		for i, e := range strict {
+			if i == maxStrictWarnings {
+				break
+			}
+			if field, h := advise(like, e); h != "" {
+				advice = append(advice, field+": "+h)
+			}
+		}
+		if len(advice) > 0 { // behind the words that programs look for
+			err = fmt.Errorf("%w; %s", err, strings.Join(advice, "; "))
+		}
+		return badObject(gvk, err)
 	}
 	for i, e := range strict {
 		if i == maxStrictWarnings {
 			break
 		}
-		f.warn(e.Error())
+		msg := e.Error()
+		if _, h := advise(like, e); h != "" {
+			msg += "; " + h
+		}
+		f.warn(msg)
 	}
 	return nil
+}
+
+// advise guesses what was meant by a field that the type of like does not have.
+func advise(like any, err error) (field, words string) {
+	quoted, ok := strings.CutPrefix(err.Error(), "unknown field ")
+	if !ok {
+		return "", ""
+	}
+	field, unquoteErr := strconv.Unquote(quoted)
+	if unquoteErr != nil {
+		return "", ""
+	}
+	return field, hint.Unknown(reflect.TypeOf(like), field)
+}
+
+// badValue is badObject for a document whose JSON does not fit the type of like.
+func badValue(gvk schema.GroupVersionKind, like any, doc []byte, err error) error {
+	if h := hint.Misfit(reflect.TypeOf(like), doc); h != "" {
+		err = fmt.Errorf("%w; %s", err, h)
+	}
+	return badObject(gvk, err)
 }
 
 func badObject(gvk schema.GroupVersionKind, err error) error {
@@ -148,15 +189,15 @@ func decodeJSON(body []byte, gvk schema.GroupVersionKind, into runtime.Object, f
 	}
 	if f.mode == metav1.FieldValidationIgnore {
 		if err := api.DecodeJSON(body, into); err != nil {
-			return badObject(gvk, err)
+			return badValue(gvk, into, body, err)
 		}
 		return nil
 	}
 	strict, err := api.DecodeJSONStrict(body, into)
 	if err != nil {
-		return badObject(gvk, err)
+		return badValue(gvk, into, body, err)
 	}
-	return f.judge(gvk, strict)
+	return f.judge(gvk, into, strict)
 }
 
 func decodeYAML(body []byte, gvk schema.GroupVersionKind, into runtime.Object, f fieldValidation) error {
@@ -165,7 +206,7 @@ func decodeYAML(body []byte, gvk schema.GroupVersionKind, into runtime.Object, f
 		return badObject(gvk, err)
 	}
 	if _, err := yaml.YAMLToJSONStrict(body); err != nil {
-		if err := f.judge(gvk, []error{err}); err != nil {
+		if err := f.judge(gvk, into, []error{err}); err != nil {
 			return err
 		}
 	}

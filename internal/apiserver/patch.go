@@ -30,7 +30,7 @@ func (c *call) patch(sub string) error {
 		return err
 	}
 	if f.mode != metav1.FieldValidationIgnore {
-		r.Strict = func(unknown []error) error { return f.judge(c.ver.GVK, unknown) }
+		r.Strict = func(unknown []error) error { return f.judge(c.ver.GVK, c.ver.New(), unknown) }
 	}
 	it, err := c.s.Writer.Patch(c.req.Context(), r, types.PatchType(media), patch)
 	if err != nil {

@@ -357,3 +357,19 @@ func TestRequestsAreCounted(t *testing.T) {
 		t.Errorf("counted %v", found)
 	}
 }
+
+func TestErrorsTeach(t *testing.T) {
+	r := newRig(t)
+	const services = "/api/v1/namespaces/ns/services"
+	s := r.do("POST", services+"?fieldValidation=Strict", `{"metadata":{"name":"s"},"spec":{"clusterip":"None","ports":[{"port":80,"nodeport":3}]}}`).fails(400, metav1.StatusReasonBadRequest)
+	want := `Service in version "v1" cannot be handled as a Service: strict decoding error: unknown field "spec.clusterip", unknown field "spec.ports[0].nodeport"; ` +
+		`spec.clusterip: did you mean "clusterIP"?; spec.ports[0].nodeport: did you mean "nodePort"?`
+	if s.Message != want {
+		t.Errorf("misspelt fields: %s", s.Message)
+	}
+	s = r.do("POST", services, `{"metadata":{"name":"s"},"spec":{"ports":[{"port":"http"}]}}`).fails(400, metav1.StatusReasonBadRequest)
+	want = `Service in version "v1" cannot be handled as a Service: json: cannot unmarshal string into Go struct field ServicePort.spec.ports.port of type int32; spec.ports[0].port: expected an integer, found the string "http"`
+	if s.Message != want {
+		t.Errorf("a value of the wrong type: %s", s.Message)
+	}
+}
