@@ -3,10 +3,13 @@
 package kubectl
 
 import (
+	"fmt"
 	"os"
+	"strings"
 
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"k8s.io/client-go/kubernetes/scheme"
 	kubectlcmd "k8s.io/component-base/cli"
 	"k8s.io/kubectl/pkg/cmd"
 	"k8s.io/kubectl/pkg/cmd/plugin"
@@ -31,6 +34,15 @@ func Main(args []string, kubeconfig string) int {
 		IOStreams:     genericiooptions.IOStreams{In: os.Stdin, Out: os.Stdout, ErrOut: os.Stderr},
 	})
 	c.SetArgs(args)
+	util.BehaviorOnFatal(func(message string, code int) {
+		if message != "" {
+			fmt.Fprintln(os.Stderr, strings.TrimSuffix(message, "\n"))
+		}
+		for _, line := range append(locate(message, args), meantKinds(message, scheme.Scheme.AllKnownTypes())...) {
+			fmt.Fprintln(os.Stderr, line)
+		}
+		os.Exit(code)
+	})
 	if err := kubectlcmd.RunNoErrOutput(c); err != nil {
 		util.CheckErr(err)
 	}

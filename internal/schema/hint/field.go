@@ -30,7 +30,7 @@ func Unknown(t reflect.Type, path string) string {
 		return ""
 	}
 	name := steps[len(steps)-1]
-	if near := nearest(name, fieldNames(parent)); near != "" {
+	if near := Nearest(name, fieldNames(parent)); near != "" {
 		return fmt.Sprintf("did you mean %q?", near)
 	}
 	below, anywhere := find(parent, at, name), find(t, "", name)
@@ -129,8 +129,8 @@ func fieldNames(t reflect.Type) []string {
 	return out
 }
 
-// nearest is the one name that word is a misspelling of, or "".
-func nearest(word string, names []string) string {
+// Nearest is the one name that word is a misspelling of, or "".
+func Nearest(word string, names []string) string {
 	best, bestAt, tied := "", allowed(word)+1, false
 	for _, n := range names {
 		d := 0
