@@ -43,6 +43,7 @@ var (
 	workers    = flag.Int("c", 32, "concurrent clients")
 	nodes      = flag.Int("nodes", 1000, "hollow nodes for deploy")
 	watchers   = flag.Int("watchers", 200, "watch connections")
+	crowdSize  = flag.Int("crowd", 1000, "watchers of the crowd phase")
 	proto      = flag.Bool("proto", true, "protobuf on the wire (false: JSON)")
 	image      = flag.String("image", "docker.io/library/busybox:latest", "image of the run phase, on the node, with sh in it")
 	images     = flag.String("images", "", "archive of that image, imported before (default: assembled by test/images)")
@@ -183,6 +184,10 @@ func measureAll() error {
 			list(pctx, cfg, cs, ns)
 		case "watch":
 			watchers_(pctx, cfg, cs, ns)
+		case "bulk":
+			bulk(pctx, cs, ns)
+		case "crowd":
+			crowd(pctx, cfg, cs, ns, *crowdSize)
 		case "deploy":
 			hollow(pctx, cs)
 			deploy(pctx, cs, ns)

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"strconv"
 
 	"k8s.io/apimachinery/pkg/runtime"
@@ -36,6 +37,20 @@ func (k *Kind) EncodeStored(obj Object) ([]byte, error) {
 		return nil, fmt.Errorf("api: encoding %v: %w", k.GVK, err)
 	}
 	return Envelope(k.GVK.GroupVersion().String(), k.GVK.Kind, raw), nil
+}
+
+// Message is the protobuf message of an object without its resource version,
+// whose every part but that version belongs to others: obj is not written to.
+func Message(obj Object) ([]byte, error) {
+	c := reflect.New(reflect.TypeOf(obj).Elem())
+	c.Elem().Set(reflect.ValueOf(obj).Elem())
+	bare := c.Interface().(Object)
+	bare.SetResourceVersion("")
+	m, ok := bare.(message)
+	if !ok {
+		return nil, fmt.Errorf("api: %T has no protobuf encoding", obj)
+	}
+	return m.Marshal()
 }
 
 // Envelope wraps message parts as upstream's runtime.Unknown, magic included.

@@ -187,7 +187,7 @@ func (c *Cache) apply(ch change, now time.Time) {
 	}
 	c.last = ch.rev
 	c.window = append(c.window, Event{Item: ch.item, Prev: prev, Deleted: ch.deleted, Rev: ch.rev, at: now})
-	c.bytes += len(ch.item.raw)
+	c.bytes += ch.item.size
 	if prev != nil && prev.Rev <= c.floor {
 		prev.retire() // neither current nor in the window
 	}
@@ -262,7 +262,7 @@ func (c *Cache) trimLocked(now time.Time) {
 		if len(c.window)-n <= maxWindowEvents && c.bytes <= maxWindowBytes && now.Sub(e.at) < windowAge {
 			break
 		}
-		c.bytes -= len(e.Item.raw)
+		c.bytes -= e.Item.size
 		c.floor = e.Rev
 		c.leaveLocked(&e)
 		n++

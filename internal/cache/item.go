@@ -7,6 +7,11 @@ import (
 	"github.com/monohull/monohull/internal/api"
 )
 
+// maxKeptProto is the size up to which an object's protobuf message is kept
+// beside the object. Larger ones are few or mostly payload, which would be in
+// memory twice: they are encoded when asked for.
+const maxKeptProto = 8 << 10
+
 // maxHotJSONBytes bounds the JSON encodings kept with items, over all kinds.
 // Beyond it encodings are made anew for each reader.
 const maxHotJSONBytes = 48 << 20
@@ -20,7 +25,8 @@ type Item struct {
 	Obj  api.Object
 	Rev  int64
 
-	raw     []byte // protobuf message without the resource version
+	raw     []byte // protobuf message without the resource version, or nil
+	size    int    // of that message
 	json    atomic.Pointer[[]byte]
 	retired atomic.Bool // encodings are no longer kept
 }
@@ -35,12 +41,19 @@ func NewItem(k *api.Kind, obj api.Object, rev int64, raw []byte) *Item {
 }
 
 func newItem(k *api.Kind, obj api.Object, rev int64, raw []byte) *Item {
-	return &Item{Kind: k, Key: k.Key(obj.GetNamespace(), obj.GetName()), Obj: obj, Rev: rev, raw: raw}
+	it := &Item{Kind: k, Key: k.Key(obj.GetNamespace(), obj.GetName()), Obj: obj, Rev: rev, size: len(raw)}
+	if len(raw) <= maxKeptProto {
+		it.raw = raw
+	}
+	return it
 }
 
 // Proto is the object's protobuf message in two parts to be joined.
 func (i *Item) Proto() (message, revision []byte) {
-	return i.raw, api.RevisionField(i.Rev)
+	if message = i.raw; message == nil {
+		message, _ = api.Message(i.Obj) // nil where the kind has none
+	}
+	return message, api.RevisionField(i.Rev)
 }
 
 // JSON is the object's JSON without kind and apiVersion, as it stands in a
