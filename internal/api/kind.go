@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/apiserver/pkg/authentication/user"
 )
 
 // Object is any API object that is stored: a pointer to a struct of k8s.io/api.
@@ -54,6 +55,9 @@ type Kind struct {
 	NewList func() runtime.Object
 	GoType  reflect.Type
 
+	// Stamp writes into a new object what is known of the user who creates it,
+	// over what the client wrote. It runs before Default.
+	Stamp func(Object, user.Info)
 	// Default fills every default of the object, as the API reference gives
 	// them. Idempotent.
 	Default func(Object)
@@ -106,6 +110,15 @@ type Kind struct {
 	// GracePeriod gives the seconds a deletion waits for its kubelet: nil means
 	// deleted at once. requested is the client's wish or nil.
 	GracePeriod func(obj Object, requested *int64) int64
+	// OrphanByDefault, where set, leaves dependents alone when a deletion does
+	// not say what becomes of them.
+	OrphanByDefault *Orphaning
+}
+
+// Orphaning is how a kind orphans by default.
+type Orphaning struct {
+	// Warning is sent to a client that has not said; none where empty.
+	Warning string
 }
 
 // Part is a subresource through which a part of an object is written.
@@ -149,23 +162,25 @@ type Spec[T Object] struct {
 	NoStatus            bool // the type has a Status field that is no subresource
 	List                runtime.Object
 
-	Default        func(T)
-	PrepareCreate  func(T)
-	PrepareUpdate  func(newObj, old T)
-	PrepareStatus  func(newObj, old T)
-	Validate       func(T) field.ErrorList
-	ValidateUpdate func(newObj, old T) field.ErrorList
-	ValidateStatus func(newObj, old T) field.ErrorList
-	Warnings       func(T) []string
-	Deprecated     string
-	Fields         map[string]func(T) string
-	Columns        []metav1.TableColumnDefinition
-	Row            func(obj T, now time.Time) []any
-	ScaleGet       func(T) (spec, status int32, selector string)
-	ScaleSet       func(T, int32)
-	GracePeriod    func(obj T, requested *int64) int64
-	Parts          map[string]PartSpec[T]
-	Versions       []*Version
+	Stamp           func(T, user.Info)
+	Default         func(T)
+	PrepareCreate   func(T)
+	PrepareUpdate   func(newObj, old T)
+	PrepareStatus   func(newObj, old T)
+	Validate        func(T) field.ErrorList
+	ValidateUpdate  func(newObj, old T) field.ErrorList
+	ValidateStatus  func(newObj, old T) field.ErrorList
+	Warnings        func(T) []string
+	Deprecated      string
+	Fields          map[string]func(T) string
+	Columns         []metav1.TableColumnDefinition
+	Row             func(obj T, now time.Time) []any
+	ScaleGet        func(T) (spec, status int32, selector string)
+	ScaleSet        func(T, int32)
+	GracePeriod     func(obj T, requested *int64) int64
+	OrphanByDefault *Orphaning
+	Parts           map[string]PartSpec[T]
+	Versions        []*Version
 }
 
 // Define turns a typed row into a Kind. It panics on a row that cannot be
@@ -181,7 +196,7 @@ func Define[T Object](s Spec[T]) *Kind {
 		GoType:  reflect.TypeOf(zero),
 		New:     func() Object { return reflect.New(t).Interface().(Object) },
 		NewList: func() runtime.Object { return reflect.New(lt).Interface().(runtime.Object) },
-		Columns: s.Columns, Deprecated: s.Deprecated,
+		Columns: s.Columns, Deprecated: s.Deprecated, OrphanByDefault: s.OrphanByDefault,
 	}
 	if k.Prefix == "" {
 		k.Prefix = s.Plural
@@ -190,6 +205,9 @@ func Define[T Object](s Spec[T]) *Kind {
 		panic(fmt.Sprintf("api: row %v lacks a name", s.GVK))
 	}
 	k.deriveStatus(t, !s.NoStatus)
+	if s.Stamp != nil {
+		k.Stamp = func(o Object, u user.Info) { s.Stamp(o.(T), u) }
+	}
 	k.Default = one(s.Default)
 	k.PrepareCreate = one(s.PrepareCreate)
 	k.PrepareUpdate = two(s.PrepareUpdate)

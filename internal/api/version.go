@@ -6,6 +6,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
 // Version is one more API version in which a kind is served, beside the one it
@@ -27,6 +28,13 @@ type Version struct {
 	// ToKind cannot bring back, but for what the version cannot say.
 	ToKind   func(Object) (Object, error)
 	FromKind func(Object) (Object, error)
+	// Validate and ValidateUpdate judge, in place of the kind's, the kind's own
+	// objects that were written in this version. Nil where the kind's do.
+	Validate       func(Object) field.ErrorList
+	ValidateUpdate func(newObj, old Object) field.ErrorList
+	// Fields gives the names of field selectors in this version, each with the
+	// kind's own name for it. Nil where the kind's names are the version's.
+	Fields map[string]string
 	// Warnings are sent to the client for an object written in this version.
 	Warnings func(Object) []string
 	// Deprecated is the warning that every request in this version earns.
@@ -48,6 +56,10 @@ type VersionSpec[V, T Object] struct {
 	Warnings   func(V) []string
 	Deprecated string
 	Old        bool
+
+	Validate       func(T) field.ErrorList
+	ValidateUpdate func(newObj, old T) field.ErrorList
+	Fields         map[string]string
 }
 
 // Also turns a typed version into a Version, for Spec.Versions.
@@ -69,6 +81,11 @@ func Also[V, T Object](s VersionSpec[V, T]) *Version {
 	if s.Warnings != nil {
 		v.Warnings = func(o Object) []string { return s.Warnings(o.(V)) }
 	}
+	if s.Validate != nil {
+		v.Validate = func(o Object) field.ErrorList { return s.Validate(o.(T)) }
+	}
+	v.ValidateUpdate = judge(s.ValidateUpdate)
+	v.Fields = s.Fields
 	return v
 }
 

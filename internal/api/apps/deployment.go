@@ -118,6 +118,10 @@ func defaultDeployment(d *appsv1.Deployment) {
 		setDefault(&s.Strategy.RollingUpdate.MaxUnavailable, intstr.FromString(defaultRollingPart))
 		setDefault(&s.Strategy.RollingUpdate.MaxSurge, intstr.FromString(defaultRollingPart))
 	}
+	if r := s.Strategy.RollingUpdate; r != nil { // of a strategy that does not roll: it will be refused
+		setDefault(&r.MaxUnavailable, intstr.FromInt32(0))
+		setDefault(&r.MaxSurge, intstr.FromInt32(0))
+	}
 	setDefault(&s.RevisionHistoryLimit, defaultHistory)
 	setDefault(&s.ProgressDeadlineSeconds, defaultProgressDeadline)
 	core.DefaultPodTemplateSpec(&s.Template)

@@ -1,7 +1,6 @@
 package apps
 
 import (
-	"strconv"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -44,9 +43,6 @@ func replicaSetRow() *api.Kind {
 		},
 		Warnings: func(rs *appsv1.ReplicaSet) []string {
 			return append(core.NameInPodsWarning(rs.Name), core.PodTemplateWarnings(specPath.Child("template"), &rs.Spec.Template)...)
-		},
-		Fields: map[string]func(*appsv1.ReplicaSet) string{
-			"status.replicas": func(rs *appsv1.ReplicaSet) string { return strconv.Itoa(int(rs.Status.Replicas)) },
 		},
 		Columns: core.ReplicaColumns,
 		Row: func(rs *appsv1.ReplicaSet, now time.Time) []any {

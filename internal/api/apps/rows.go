@@ -9,7 +9,7 @@ import (
 
 // Rows lists the kinds of the group in the order discovery shows them.
 func Rows() []*api.Kind {
-	return []*api.Kind{deploymentRow(), replicaSetRow()}
+	return []*api.Kind{controllerRevisionRow(), daemonSetRow(), deploymentRow(), replicaSetRow(), statefulSetRow()}
 }
 
 func gvk(kind string) schema.GroupVersionKind { return appsv1.SchemeGroupVersion.WithKind(kind) }

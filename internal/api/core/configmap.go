@@ -1,11 +1,11 @@
 package core
 
 import (
+	"reflect"
 	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -54,9 +54,10 @@ func validateConfigMap(c *corev1.ConfigMap) field.ErrorList {
 func validateConfigMapUpdate(c, old *corev1.ConfigMap) field.ErrorList {
 	r := meta.Report{Errs: meta.ValidateObjectMetaUpdate(&c.ObjectMeta, &old.ObjectMeta)}
 	if old.Immutable != nil && *old.Immutable {
+		// an empty map is not the same as none here, as upstream has it
 		r.ForbiddenIf(c.Immutable == nil || !*c.Immutable, field.NewPath("immutable"), frozen)
-		r.ForbiddenIf(!equality.Semantic.DeepEqual(c.Data, old.Data), field.NewPath("data"), frozen)
-		r.ForbiddenIf(!equality.Semantic.DeepEqual(c.BinaryData, old.BinaryData), field.NewPath("binaryData"), frozen)
+		r.ForbiddenIf(!reflect.DeepEqual(c.Data, old.Data), field.NewPath("data"), frozen)
+		r.ForbiddenIf(!reflect.DeepEqual(c.BinaryData, old.BinaryData), field.NewPath("binaryData"), frozen)
 	}
 	r.Add(validateConfigMap(c))
 	return r.Errs

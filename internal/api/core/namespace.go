@@ -49,6 +49,14 @@ func namespaceRow() *api.Kind {
 			}
 			return r.Errs
 		},
+		Parts: map[string]api.PartSpec[*corev1.Namespace]{"finalize": {
+			Verbs: []string{"update"},
+			Settle: func(n, old *corev1.Namespace) {
+				n.Status = *old.Status.DeepCopy()
+				labelNamespace(n)
+			},
+			Validate: ValidateNamespaceFinalize,
+		}},
 		Fields: map[string]func(*corev1.Namespace) string{
 			"status.phase": func(n *corev1.Namespace) string { return string(n.Status.Phase) },
 		},

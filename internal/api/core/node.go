@@ -214,8 +214,49 @@ func validateNodeUpdate(n, old *corev1.Node) field.ErrorList {
 	}
 	r.ForbiddenIf(old.Spec.ProviderID != "" && old.Spec.ProviderID != n.Spec.ProviderID, specPath.Child("providerID"),
 		"node updates may not change providerID except from \"\" to valid")
+	nodeConfig(r, n)
 	r.ForbiddenIf(n.Spec.DoNotUseExternalID != old.Spec.DoNotUseExternalID, specPath.Child("externalID"), "may not be updated")
 	return r.Errs
+}
+
+// nodeConfig judges what is left of a feature that is gone: nodes that were
+// given a source of configuration keep it.
+func nodeConfig(r *meta.Report, n *corev1.Node) {
+	source := func(s *corev1.NodeConfigSource, p *field.Path, identity func(c *corev1.ConfigMapNodeConfigSource, p *field.Path)) {
+		if s == nil {
+			return
+		}
+		if s.ConfigMap == nil {
+			r.Invalid(p, s, "exactly one reference subfield must be non-nil")
+			return
+		}
+		c, p := s.ConfigMap, p.Child("configMap")
+		identity(c, p)
+		named := func(name, v string, rule meta.NameRule) {
+			if v == "" {
+				r.Required(p.Child(name), "")
+			} else {
+				r.Named(p.Child(name), v, rule)
+			}
+		}
+		named("namespace", c.Namespace, meta.Namespace)
+		named("name", c.Name, meta.DNSSubdomain)
+		named("kubeletConfigKey", c.KubeletConfigKey, func(v string, _ bool) []string { return validation.IsConfigMapKey(v) })
+	}
+	source(n.Spec.ConfigSource, specPath.Child("configSource"), func(c *corev1.ConfigMapNodeConfigSource, p *field.Path) {
+		r.ForbiddenIf(c.UID != "", p.Child("uid"), "uid must not be set in spec")
+		r.ForbiddenIf(c.ResourceVersion != "", p.Child("resourceVersion"), "resourceVersion must not be set in spec")
+	})
+	if c := n.Status.Config; c != nil {
+		known := func(c *corev1.ConfigMapNodeConfigSource, p *field.Path) {
+			r.RequiredIf(c.UID == "", p.Child("uid"))
+			r.RequiredIf(c.ResourceVersion == "", p.Child("resourceVersion"))
+		}
+		p := statusPath.Child("config")
+		source(c.Assigned, p.Child("assigned"), known)
+		source(c.Active, p.Child("active"), known)
+		source(c.LastKnownGood, p.Child("lastKnownGood"), known)
+	}
 }
 
 func nodeCells(n *corev1.Node, now time.Time) []any {

@@ -37,12 +37,13 @@ func podRow() *api.Kind {
 			"spec.hostNetwork":         func(p *corev1.Pod) string { return strconv.FormatBool(p.Spec.HostNetwork) },
 			"status.phase":             func(p *corev1.Pod) string { return string(p.Status.Phase) },
 			"status.podIP":             podIP,
-			"status.podIPs":            podIP,
+			"status.podIPs":            func(*corev1.Pod) string { return "" }, // may be asked for, but matches no pod
 			"status.nominatedNodeName": func(p *corev1.Pod) string { return p.Status.NominatedNodeName },
 		},
 		Columns:     podColumns,
 		Row:         podRowCells,
 		GracePeriod: podGracePeriod,
+		Parts:       podParts(),
 	})
 }
 

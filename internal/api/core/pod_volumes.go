@@ -55,12 +55,15 @@ type sources struct {
 	c *podCheck
 	p *field.Path
 	n int
+	// first, where not empty, is the source that counts among several; otherwise
+	// it is the first that is tried.
+	first string
 }
 
 func (s *sources) try(set bool, name string, check func(*field.Path)) {
 	switch {
 	case !set:
-	case s.n > 0:
+	case s.n > 0, s.first != "" && s.first != name:
 		s.c.Forbidden(s.p.Child(name), "may not specify more than 1 volume type")
 	default:
 		s.n++
@@ -69,8 +72,8 @@ func (s *sources) try(set bool, name string, check func(*field.Path)) {
 }
 
 func (c *podCheck) checkVolume(v *corev1.Volume, p *field.Path) {
-	s := &sources{c: c, p: p}
 	src := &v.VolumeSource
+	s := &sources{c: c, p: p, first: firstSource(src)}
 	s.try(src.EmptyDir != nil, "emptyDir", func(p *field.Path) {
 		if q := src.EmptyDir.SizeLimit; q != nil && q.Sign() < 0 {
 			c.Forbidden(p.Child("sizeLimit"), "SizeLimit field must be a valid resource quantity")
@@ -144,6 +147,29 @@ func (c *podCheck) checkVolume(v *corev1.Volume, p *field.Path) {
 	if s.n == 0 {
 		c.Required(p, "must specify a volume type")
 	}
+}
+
+// firstSource names the source of a volume that counts, as upstream orders them.
+func firstSource(v *corev1.VolumeSource) string {
+	for _, s := range []struct {
+		set  bool
+		name string
+	}{
+		{v.EmptyDir != nil, "emptyDir"}, {v.HostPath != nil, "hostPath"}, {v.GitRepo != nil, "gitRepo"},
+		{v.GCEPersistentDisk != nil, "gcePersistentDisk"}, {v.AWSElasticBlockStore != nil, "awsElasticBlockStore"}, {v.Secret != nil, "secret"},
+		{v.NFS != nil, "nfs"}, {v.ISCSI != nil, "iscsi"}, {v.Glusterfs != nil, "glusterfs"}, {v.Flocker != nil, "flocker"},
+		{v.PersistentVolumeClaim != nil, "persistentVolumeClaim"}, {v.RBD != nil, "rbd"}, {v.Cinder != nil, "cinder"}, {v.CephFS != nil, "cephFS"},
+		{v.Quobyte != nil, "quobyte"}, {v.DownwardAPI != nil, "downwardAPI"}, {v.FC != nil, "fc"}, {v.FlexVolume != nil, "flexVolume"},
+		{v.ConfigMap != nil, "configMap"}, {v.AzureFile != nil, "azureFile"}, {v.VsphereVolume != nil, "vsphereVolume"},
+		{v.PhotonPersistentDisk != nil, "photonPersistentDisk"}, {v.PortworxVolume != nil, "portworxVolume"}, {v.AzureDisk != nil, "azureDisk"},
+		{v.StorageOS != nil, "storageos"}, {v.Projected != nil, "projected"}, {v.ScaleIO != nil, "scaleIO"}, {v.CSI != nil, "csi"},
+		{v.Ephemeral != nil, "ephemeral"}, {v.Image != nil, "image"},
+	} {
+		if s.set {
+			return s.name
+		}
+	}
+	return ""
 }
 
 func (c *podCheck) checkMode(m *int32, p *field.Path) {

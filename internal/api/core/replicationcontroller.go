@@ -31,15 +31,16 @@ func replicationControllerRow() *api.Kind {
 		GVK: gvk("ReplicationController"), Plural: "replicationcontrollers", Singular: "replicationcontroller",
 		ShortNames: []string{"rc"}, Categories: []string{"all"},
 		Namespaced: true, Prefix: "controllers", Generation: true, UnconditionalUpdate: true,
-		List:    &corev1.ReplicationControllerList{},
-		Default: defaultReplicationController,
+		OrphanByDefault: &api.Orphaning{}, // of v1 alone, kept for old clients
+		List:            &corev1.ReplicationControllerList{},
+		Default:         defaultReplicationController,
 		PrepareCreate: func(c *corev1.ReplicationController) {
 			c.Generation = 1
 			dropTemplate(c.Spec.Template)
 		},
 		PrepareUpdate: func(c, _ *corev1.ReplicationController) { dropTemplate(c.Spec.Template) },
 		Validate: func(c *corev1.ReplicationController) field.ErrorList {
-			return append(meta.ValidateObjectMeta(&c.ObjectMeta, true, meta.DNSSubdomain), validateControllerSpec(&c.Spec, specPath)...)
+			return append(meta.ValidateObjectMetaLongName(&c.ObjectMeta, true), validateControllerSpec(&c.Spec, specPath)...)
 		},
 		ValidateUpdate: func(c, old *corev1.ReplicationController) field.ErrorList {
 			return append(meta.ValidateObjectMetaUpdate(&c.ObjectMeta, &old.ObjectMeta), validateControllerSpec(&c.Spec, specPath)...)

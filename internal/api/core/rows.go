@@ -10,8 +10,9 @@ import (
 // Rows lists the kinds of the core group in the order discovery shows them.
 func Rows() []*api.Kind {
 	return []*api.Kind{
-		configMapRow(), endpointsRow(), eventRow(), namespaceRow(), nodeRow(), podRow(),
-		replicationControllerRow(), secretRow(), serviceAccountRow(), serviceRow(),
+		componentStatusRow(), configMapRow(), endpointsRow(), eventRow(), limitRangeRow(), namespaceRow(), nodeRow(),
+		persistentVolumeClaimRow(), persistentVolumeRow(), podRow(), podTemplateRow(), replicationControllerRow(),
+		resourceQuotaRow(), secretRow(), serviceAccountRow(), serviceRow(),
 	}
 }
 

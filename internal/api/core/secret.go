@@ -3,10 +3,10 @@ package core
 import (
 	"crypto/tls"
 	"encoding/json"
+	"reflect"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -107,7 +107,7 @@ func validateSecretUpdate(s, old *corev1.Secret) field.ErrorList {
 	r.Add(meta.Immutable(s.Type, old.Type, field.NewPath("type")))
 	if old.Immutable != nil && *old.Immutable {
 		r.ForbiddenIf(s.Immutable == nil || !*s.Immutable, field.NewPath("immutable"), frozen)
-		r.ForbiddenIf(!equality.Semantic.DeepEqual(s.Data, old.Data), field.NewPath("data"), frozen)
+		r.ForbiddenIf(!reflect.DeepEqual(s.Data, old.Data), field.NewPath("data"), frozen)
 	}
 	r.Add(validateSecret(s))
 	return r.Errs

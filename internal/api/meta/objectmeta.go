@@ -1,8 +1,11 @@
 package meta
 
 import (
+	"context"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/api/operation"
+	"k8s.io/apimachinery/pkg/api/validate"
 	"k8s.io/apimachinery/pkg/api/validate/content"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -38,6 +41,16 @@ var metadata = field.NewPath("metadata")
 func ValidateObjectMeta(m *metav1.ObjectMeta, namespaced bool, name NameRule) field.ErrorList {
 	errs := apivalidation.ValidateObjectMeta(m, namespaced, name, metadata)
 	return append(errs, finalizers(m.Finalizers)...)
+}
+
+// ValidateObjectMetaLongName is ValidateObjectMeta for the kinds whose name is
+// judged by its declared format, a DNS subdomain: a base for generated names is
+// then judged only by what it is made into.
+func ValidateObjectMetaLongName(m *metav1.ObjectMeta, namespaced bool) field.ErrorList {
+	name := func(p *field.Path, name string) field.ErrorList {
+		return validate.LongName(context.Background(), operation.Operation{}, p, &name, nil)
+	}
+	return append(apivalidation.ValidateObjectMetaWithOpts(m, namespaced, name, metadata), finalizers(m.Finalizers)...)
 }
 
 // ValidateObjectMetaUpdate judges a change of metadata: name, namespace, uid,
