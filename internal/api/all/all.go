@@ -18,6 +18,7 @@ import (
 	"github.com/monohull/monohull/internal/api/core"
 	"github.com/monohull/monohull/internal/api/discovery"
 	"github.com/monohull/monohull/internal/api/flowcontrol"
+	"github.com/monohull/monohull/internal/api/legacy"
 	"github.com/monohull/monohull/internal/api/networking"
 	"github.com/monohull/monohull/internal/api/node"
 	"github.com/monohull/monohull/internal/api/policy"
@@ -29,9 +30,11 @@ import (
 
 // Table is the table of all kinds, made once.
 var Table = sync.OnceValue(func() *api.Table {
-	return api.NewTable(slices.Concat(
+	rows := slices.Concat(
 		core.Rows(), apps.Rows(), autoscaling.Rows(), batch.Rows(), policy.Rows(), coordination.Rows(), discovery.Rows(), rbac.Rows(), scheduling.Rows(),
 		certificates.Rows(), flowcontrol.Rows(), networking.Rows(), node.Rows(), storage.Rows(),
 		admissionregistration.Rows(), apiextensions.Rows(), apiregistration.Rows(), resource.Rows(),
-	)...)
+	)
+	legacy.Attach(rows)
+	return api.NewTable(rows...)
 })

@@ -41,6 +41,9 @@ func jobRow() *api.Kind {
 			if !value(j.Spec.ManualSelector) {
 				generateSelector(j)
 			}
+			if len(j.Labels) == 0 {
+				j.Labels = maps.Clone(j.Spec.Template.Labels)
+			}
 			core.DropUnservedFields(&j.Spec.Template.Spec)
 		},
 		PrepareUpdate:  func(j, _ *batchv1.Job) { core.DropUnservedFields(&j.Spec.Template.Spec) },
@@ -78,7 +81,7 @@ func defaultJob(j *batchv1.Job) {
 	}
 	setDefault(&s.BackoffLimit, defaultBackoffLimit)
 	if len(j.Labels) == 0 && s.Template.Labels != nil {
-		j.Labels = maps.Clone(s.Template.Labels)
+		j.Labels = s.Template.Labels // one map: what creation adds to the one, the other gets too
 	}
 	setDefault(&s.CompletionMode, batchv1.NonIndexedCompletion)
 	setDefault(&s.Suspend, false)

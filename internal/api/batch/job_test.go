@@ -63,6 +63,15 @@ func TestJobSelectsItsOwnPods(t *testing.T) {
 	if got := metav1.FormatLabelSelector(j.Spec.Selector); got != "batch.kubernetes.io/controller-uid=u" {
 		t.Errorf("selector is %s", got)
 	}
+	if len(j.Labels) != 4 {
+		t.Errorf("a job without labels has %v, want those of its pods", j.Labels)
+	}
+	if j := made(func(j *batchv1.Job) { j.Spec.Template.Labels = map[string]string{"a": "b"} }); len(j.Labels) != 5 {
+		t.Errorf("a job of labelled pods has %v, want their labels", j.Labels)
+	}
+	if j := made(func(j *batchv1.Job) { j.Labels = map[string]string{"a": "b"} }); len(j.Labels) != 1 {
+		t.Errorf("a job with a label has %v", j.Labels)
+	}
 	check(t, "generated", validateJob(j, true))
 	check(t, "a label of another job", validateJob(made(func(j *batchv1.Job) {
 		j.Spec.Template.Labels = map[string]string{"batch.kubernetes.io/controller-uid": "v"}

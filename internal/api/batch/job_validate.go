@@ -2,6 +2,7 @@ package batch
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -43,6 +44,12 @@ func indexed(s *batchv1.JobSpec) bool { return value(s.CompletionMode) == batchv
 // those.
 func validateJob(j *batchv1.Job, prefixed bool) field.ErrorList {
 	r := meta.Report{Errs: meta.ValidateObjectMeta(&j.ObjectMeta, true, meta.DNSSubdomain)}
+	if maps.Equal(j.Labels, ownLabels(j)) { // copied from the template, which tells
+		r.Errs = r.Errs.Filter(func(err error) bool {
+			e, ok := err.(*field.Error)
+			return ok && e.Field == "metadata.labels"
+		})
+	}
 	generatedSelector(&r, j, prefixed)
 	r.Add(validateSelectingSpec(&j.Spec, specPath))
 	if n := value(j.Spec.Completions); indexed(&j.Spec) && n > 0 {

@@ -531,7 +531,10 @@ func (c *podCheck) checkFileKeyVolumes(p *field.Path) {
 				continue
 			}
 			name, at := v.ValueFrom.FileKeyRef.VolumeName, p.Child("env").Index(i).Child("valueFrom", "fileKeyRef", "volumeName")
-			j := slices.IndexFunc(c.spec.Volumes, func(v corev1.Volume) bool { return v.Name == name })
+			j := len(c.spec.Volumes) - 1
+			for j >= 0 && c.spec.Volumes[j].Name != name {
+				j--
+			}
 			if j < 0 {
 				c.NotFound(at, name)
 			} else if c.spec.Volumes[j].EmptyDir == nil {

@@ -305,7 +305,7 @@ func (c *podCheck) checkMounts(ctr *corev1.Container, p *field.Path) {
 		if slices.ContainsFunc(ctr.VolumeDevices, func(d corev1.VolumeDevice) bool { return d.Name == m.Name }) {
 			c.Invalid(at.Child("name"), m.Name, "must not already exist in volumeDevices")
 		}
-		if slices.ContainsFunc(ctr.VolumeDevices, func(d corev1.VolumeDevice) bool { return d.DevicePath == m.MountPath }) {
+		if deviceAt(ctr.VolumeDevices, m.MountPath) {
 			c.Invalid(at.Child("mountPath"), m.MountPath, "must not already exist as a path in volumeDevices")
 		}
 		if m.SubPath != "" {
@@ -334,6 +334,26 @@ func (c *podCheck) checkMounts(ctr *corev1.Container, p *field.Path) {
 	}
 }
 
+// deviceAt and mountAt tell whether a path is taken. Of several entries with one
+// name, which are refused anyway, the last counts.
+func deviceAt(list []corev1.VolumeDevice, path string) bool {
+	for i, d := range list {
+		if d.DevicePath == path && !slices.ContainsFunc(list[i+1:], func(l corev1.VolumeDevice) bool { return l.Name == d.Name }) {
+			return true
+		}
+	}
+	return false
+}
+
+func mountAt(list []corev1.VolumeMount, path string) bool {
+	for i, m := range list {
+		if m.MountPath == path && !slices.ContainsFunc(list[i+1:], func(l corev1.VolumeMount) bool { return l.Name == m.Name }) {
+			return true
+		}
+	}
+	return false
+}
+
 func (c *podCheck) checkDevices(ctr *corev1.Container, p *field.Path) {
 	names, paths := sets.Set[string]{}, sets.Set[string]{}
 	for i, d := range ctr.VolumeDevices {
@@ -359,7 +379,7 @@ func (c *podCheck) checkDevices(ctr *corev1.Container, p *field.Path) {
 		if slices.ContainsFunc(ctr.VolumeMounts, func(m corev1.VolumeMount) bool { return m.Name == d.Name }) {
 			c.Invalid(at.Child("name"), d.Name, "must not already exist in volumeMounts")
 		}
-		if slices.ContainsFunc(ctr.VolumeMounts, func(m corev1.VolumeMount) bool { return m.MountPath == d.DevicePath }) {
+		if mountAt(ctr.VolumeMounts, d.DevicePath) {
 			c.Invalid(at.Child("devicePath"), d.DevicePath, "must not already exist as a path in volumeMounts")
 		}
 		if d.Name != "" {
