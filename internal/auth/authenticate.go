@@ -26,6 +26,8 @@ type Config struct {
 	// Their certificates must carry one of ProxyNames as common name, or any if the list is empty.
 	ProxyCA    func() *x509.CertPool
 	ProxyNames []string
+	// ProxyHeaders are where they say for whom; the zero value means DefaultProxyHeaders.
+	ProxyHeaders ProxyHeaders
 
 	// Issuers are the iss claims that are ours; the first is the one new tokens get.
 	Issuers []string
@@ -37,13 +39,20 @@ type Config struct {
 	BootstrapTokens bool
 	// StaticTokens are fixed users by token, as ParseTokenFile reads them.
 	StaticTokens map[string]*user.DefaultInfo
+	// Others know further kinds of bearer tokens, those of outside issuers and of webhooks. They are asked last and in
+	// turn, since they may ask over the network.
+	Others []authenticator.Token
 
 	// RefuseAnonymous turns requests without credentials away; by default they are system:anonymous.
 	RefuseAnonymous bool
-	Now             func() time.Time // nil: time.Now
+	// AnonymousPaths, if there are any, are the only paths for which anonymous requests are taken.
+	AnonymousPaths []string
+	Now            func() time.Time // nil: time.Now
 	// UsedToken, if set, hears of each use of a token that lives in a Secret, to label the Secret with the date.
 	// It is called while the request waits.
-	UsedToken func(*corev1.Secret)
+	UsedToken func(context.Context, *corev1.Secret)
+	// Annotate, if set, adds to the request's audit event what is worth knowing about its token.
+	Annotate func(ctx context.Context, key, value string)
 }
 
 // Authenticator says who sends a request. It is safe for concurrent use.
@@ -81,6 +90,12 @@ func NewAuthenticator(config Config, lookup Lookup) (*Authenticator, error) {
 		lookup:    lookup,
 		anonymous: &user.DefaultInfo{Name: user.Anonymous, Groups: []string{user.AllUnauthenticated}},
 	}
+	if err := a.config.ProxyHeaders.complete(); err != nil {
+		return nil, fmt.Errorf("make authenticator: %w", err)
+	}
+	if config.Annotate == nil {
+		config.Annotate = func(context.Context, string, string) {}
+	}
 	if config.ClientCA != nil {
 		a.clients = newCertVerifier(config.ClientCA, config.Now)
 	}
@@ -90,8 +105,8 @@ func NewAuthenticator(config Config, lookup Lookup) (*Authenticator, error) {
 	if len(keys) > 0 {
 		a.accounts = &tokenVerifier{
 			issuers: config.Issuers, audiences: a.audiences, keys: keys, lookup: lookup, now: config.Now,
-			usedToken: config.UsedToken,
-			verified:  newBounded[[32]byte, *verifiedToken](tokenCacheEntries),
+			usedToken: config.UsedToken, annotate: config.Annotate,
+			verified: newBounded[[32]byte, *verifiedToken](tokenCacheEntries),
 		}
 	}
 	a.bearer = bearertoken.New(a)
@@ -120,17 +135,17 @@ func (a *Authenticator) AuthenticateRequest(req *http.Request) (*authenticator.R
 			continue
 		}
 		if ok {
-			clearProxyHeaders(req.Header)
+			a.config.ProxyHeaders.clear(req.Header)
 			return resp, true, nil
 		}
 	}
 	if len(errs) > 0 {
 		return nil, false, utilerrors.NewAggregate(errs)
 	}
-	if a.config.RefuseAnonymous {
+	if a.config.RefuseAnonymous || len(a.config.AnonymousPaths) > 0 && !has(a.config.AnonymousPaths, req.URL.Path) {
 		return nil, false, nil
 	}
-	clearProxyHeaders(req.Header)
+	a.config.ProxyHeaders.clear(req.Header)
 	audiences, _ := authenticator.AudiencesFrom(req.Context())
 	return &authenticator.Response{User: a.anonymous, Audiences: audiences}, true, nil
 }
@@ -160,7 +175,33 @@ func (a *Authenticator) AuthenticateToken(ctx context.Context, token string) (*a
 			}
 		}
 	}
+	for _, other := range a.config.Others {
+		resp, ok, err := a.askOther(ctx, other, token)
+		if ok {
+			return resp, true, nil
+		}
+		if err != nil {
+			errs = append(errs, err)
+		}
+	}
 	return nil, false, utilerrors.NewAggregate(errs)
+}
+
+// askOther asks for the API server's own audiences where the caller named none, and holds the answer to them.
+func (a *Authenticator) askOther(ctx context.Context, other authenticator.Token, token string) (*authenticator.Response, bool, error) {
+	wanted, ok := authenticator.AudiencesFrom(ctx)
+	if !ok && len(a.audiences) > 0 {
+		wanted = a.audiences
+		ctx = authenticator.WithAudiences(ctx, wanted)
+	}
+	resp, ok, err := other.AuthenticateToken(ctx, token)
+	if !ok || err != nil {
+		return nil, false, err
+	}
+	if len(wanted) > 0 && len(wanted.Intersect(resp.Audiences)) == 0 {
+		return nil, false, fmt.Errorf("unable to match the audience: %v", resp.Audiences)
+	}
+	return &authenticator.Response{User: authenticated(resp.User), Audiences: resp.Audiences}, true, nil
 }
 
 // forAnyAudience answers for credentials that know nothing of audiences: they are good for the API server's own.

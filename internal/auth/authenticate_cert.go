@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 
@@ -147,65 +146,4 @@ func (a *Authenticator) certificate(req *http.Request) (*authenticator.Response,
 	}
 	resp, ok := a.forAnyAudience(req.Context(), known.user)
 	return resp, ok, nil
-}
-
-// Headers in which a front proxy says for whom it speaks.
-const (
-	remoteUser        = "X-Remote-User"
-	remoteUID         = "X-Remote-Uid"
-	remoteGroup       = "X-Remote-Group"
-	remoteExtraPrefix = "X-Remote-Extra-"
-)
-
-// proxied authenticates by the word of a front proxy, which shows itself by its certificate.
-func (a *Authenticator) proxied(req *http.Request) (*authenticator.Response, bool, error) {
-	// Without the header there is nothing to say, and ordinary client certificates, which the proxies' authority did
-	// not sign, are spared a failing verification.
-	if a.proxies == nil || req.Header.Get(remoteUser) == "" {
-		return nil, false, nil
-	}
-	known, err := a.proxies.verify(req)
-	if err != nil || known == nil {
-		return nil, false, err
-	}
-	if name := req.TLS.PeerCertificates[0].Subject.CommonName; len(a.config.ProxyNames) > 0 && !has(a.config.ProxyNames, name) {
-		return nil, false, fmt.Errorf("x509: subject with cn=%s is not in the allowed list", name)
-	}
-	info := &user.DefaultInfo{Name: req.Header.Get(remoteUser), UID: req.Header.Get(remoteUID), Extra: map[string][]string{}}
-	for _, group := range req.Header[remoteGroup] {
-		if group != "" {
-			info.Groups = append(info.Groups, group)
-		}
-	}
-	for header, values := range req.Header {
-		if hasPrefixFold(header, remoteExtraPrefix) {
-			key := unescapeKey(header[len(remoteExtraPrefix):])
-			info.Extra[key] = append(info.Extra[key], values...)
-		}
-	}
-	resp, ok := a.forAnyAudience(req.Context(), authenticated(info))
-	return resp, ok, nil
-}
-
-// clearProxyHeaders takes a proxy's headers from a request, whoever sent them: nothing behind may trust them again.
-func clearProxyHeaders(headers http.Header) {
-	for header := range headers {
-		if hasPrefixFold(header, remoteExtraPrefix) || header == remoteUser || header == remoteUID || header == remoteGroup {
-			delete(headers, header)
-		}
-	}
-}
-
-func hasPrefixFold(s, prefix string) bool {
-	return len(s) >= len(prefix) && strings.EqualFold(s[:len(prefix)], prefix)
-}
-
-// unescapeKey reads the key of an extra from the end of a header's name: lower case, and percent-encoded where
-// a header's name cannot hold it.
-func unescapeKey(s string) string {
-	s = strings.ToLower(s)
-	if key, err := url.PathUnescape(s); err == nil {
-		return key
-	}
-	return s
 }

@@ -147,6 +147,12 @@ func podNamesConfigMap(pod *corev1.Pod, name string) bool {
 	})
 }
 
+// PodNamesSecret says whether a pod names the secret of its namespace: to pull images, as a volume, or in the environment
+// of a container.
+func PodNamesSecret(pod *corev1.Pod, name string) bool {
+	return name != "" && podNamesSecret(pod, name)
+}
+
 func podNamesSecret(pod *corev1.Pod, name string) bool {
 	for _, ref := range pod.Spec.ImagePullSecrets {
 		if ref.Name == name {

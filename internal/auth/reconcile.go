@@ -22,133 +22,116 @@ const (
 	ChangeRecreate               // it must be deleted (by uid) and created: a binding's roleRef is immutable
 )
 
+// policyParts shows the parts of a role or binding, each nil where its kind has none. What they point to is the object's.
+type policyParts struct {
+	object      runtime.Object
+	meta        *metav1.ObjectMeta
+	rules       *[]rbacv1.PolicyRule
+	aggregation **rbacv1.AggregationRule
+	role        rbacv1.RoleRef
+	subjects    *[]rbacv1.Subject
+}
+
+// policyOf opens a policy object; anything else, and a nil one, has no parts.
+func policyOf(obj runtime.Object) policyParts {
+	switch o := obj.(type) {
+	case *rbacv1.ClusterRole:
+		if o != nil {
+			return policyParts{object: o, meta: &o.ObjectMeta, rules: &o.Rules, aggregation: &o.AggregationRule}
+		}
+	case *rbacv1.Role:
+		if o != nil {
+			return policyParts{object: o, meta: &o.ObjectMeta, rules: &o.Rules}
+		}
+	case *rbacv1.ClusterRoleBinding:
+		if o != nil {
+			return policyParts{object: o, meta: &o.ObjectMeta, role: o.RoleRef, subjects: &o.Subjects}
+		}
+	case *rbacv1.RoleBinding:
+		if o != nil {
+			return policyParts{object: o, meta: &o.ObjectMeta, role: o.RoleRef, subjects: &o.Subjects}
+		}
+	}
+	return policyParts{}
+}
+
 // Reconcile compares a stored policy object (nil if there is none) with the one wanted and gives the object to
 // write. It adds what is missing and takes nothing away, so that an administrator's additions live through
 // upgrades; an object annotated autoupdate=false is left alone. Neither argument is changed.
 func Reconcile(existing, wanted runtime.Object) (runtime.Object, Change) {
-	switch wanted := wanted.(type) {
-	case *rbacv1.ClusterRole:
-		have, _ := existing.(*rbacv1.ClusterRole)
-		if have == nil {
-			return wanted, ChangeCreate
-		}
-		out := have.DeepCopy()
-		changed := mergeMeta(out, wanted)
-		changed = addRules(&out.Rules, wanted.Rules) || changed
-		changed = addSelectors(out, wanted) || changed
-		return decide(have, out, changed)
-	case *rbacv1.Role:
-		have, _ := existing.(*rbacv1.Role)
-		if have == nil {
-			return wanted, ChangeCreate
-		}
-		out := have.DeepCopy()
-		changed := mergeMeta(out, wanted)
-		changed = addRules(&out.Rules, wanted.Rules) || changed
-		return decide(have, out, changed)
-	case *rbacv1.ClusterRoleBinding:
-		have, _ := existing.(*rbacv1.ClusterRoleBinding)
-		if have == nil {
-			return wanted, ChangeCreate
-		}
-		if have.RoleRef != wanted.RoleRef {
-			return recreate(have, wanted)
-		}
-		out := have.DeepCopy()
-		changed := mergeMeta(out, wanted)
-		changed = addSubjects(&out.Subjects, wanted.Subjects) || changed
-		return decide(have, out, changed)
-	case *rbacv1.RoleBinding:
-		have, _ := existing.(*rbacv1.RoleBinding)
-		if have == nil {
-			return wanted, ChangeCreate
-		}
-		if have.RoleRef != wanted.RoleRef {
-			return recreate(have, wanted)
-		}
-		out := have.DeepCopy()
-		changed := mergeMeta(out, wanted)
-		changed = addSubjects(&out.Subjects, wanted.Subjects) || changed
-		return decide(have, out, changed)
+	want := policyOf(wanted)
+	if want.object == nil {
+		panic(fmt.Sprintf("reconcile of %T: not a policy object", wanted))
 	}
-	panic(fmt.Sprintf("reconcile of %T: not a policy object", wanted))
-}
-
-type policyObject interface {
-	metav1.Object
-	runtime.Object
-}
-
-func protected(obj metav1.Object) bool {
-	return obj.GetAnnotations()[rbacv1.AutoUpdateAnnotationKey] == "false"
-}
-
-func decide(have, out policyObject, changed bool) (runtime.Object, Change) {
-	if !changed || protected(have) {
-		return have, ChangeNone
+	have := policyOf(existing)
+	switch {
+	case have.object == nil:
+		return wanted, ChangeCreate
+	case have.meta.Annotations[rbacv1.AutoUpdateAnnotationKey] == "false":
+		return existing, ChangeNone
+	case have.role != want.role:
+		return wanted, ChangeRecreate
 	}
-	return out, ChangeUpdate
-}
-
-func recreate(have, wanted policyObject) (runtime.Object, Change) {
-	if protected(have) {
-		return have, ChangeNone
+	out := policyOf(existing.DeepCopyObject())
+	if !out.gain(want) {
+		return existing, ChangeNone
 	}
-	return wanted, ChangeRecreate
+	return out.object, ChangeUpdate
 }
 
-// mergeMeta adds wanted labels and annotations; a value that is there already stays.
-func mergeMeta(out, wanted metav1.Object) bool {
-	labels, annotations := merge(wanted.GetLabels(), out.GetLabels()), merge(wanted.GetAnnotations(), out.GetAnnotations())
-	changed := !maps.Equal(labels, out.GetLabels()) || !maps.Equal(annotations, out.GetAnnotations())
-	out.SetLabels(labels)
-	out.SetAnnotations(annotations)
-	return changed
-}
-
-func merge(under, over map[string]string) map[string]string {
-	if under == nil {
-		return over
+// gain adds what of the wanted policy is not there yet, and says whether there was anything.
+func (p policyParts) gain(want policyParts) bool {
+	gained := gainKeys(&p.meta.Labels, want.meta.Labels)
+	gained = gainKeys(&p.meta.Annotations, want.meta.Annotations) || gained
+	if p.rules != nil {
+		covered, missing := validation.Covers(*p.rules, *want.rules)
+		*p.rules = append(*p.rules, missing...)
+		gained = !covered || gained
 	}
-	out := maps.Clone(under)
-	maps.Copy(out, over)
-	return out
-}
-
-func addRules(rules *[]rbacv1.PolicyRule, wanted []rbacv1.PolicyRule) bool {
-	covered, missing := validation.Covers(*rules, wanted)
-	*rules = append(*rules, missing...)
-	return !covered
-}
-
-func addSubjects(subjects *[]rbacv1.Subject, wanted []rbacv1.Subject) bool {
-	changed := false
-	for _, s := range wanted {
-		if !slices.Contains(*subjects, s) {
-			*subjects = append(*subjects, s)
-			changed = true
+	if p.subjects != nil {
+		for _, subject := range *want.subjects {
+			if !slices.Contains(*p.subjects, subject) {
+				*p.subjects = append(*p.subjects, subject)
+				gained = true
+			}
 		}
 	}
-	return changed
+	if p.aggregation != nil {
+		gained = gainSelectors(p.aggregation, *want.aggregation) || gained
+	}
+	return gained
 }
 
-// addSelectors makes out aggregate what wanted does. A role that is not meant to aggregate loses its aggregation.
-func addSelectors(out, wanted *rbacv1.ClusterRole) bool {
-	if wanted.AggregationRule == nil {
-		changed := out.AggregationRule != nil
-		out.AggregationRule = nil
-		return changed
+// gainKeys adds the keys that are not there; a value that is there stays as it is.
+func gainKeys(into *map[string]string, from map[string]string) bool {
+	before := len(*into)
+	all := make(map[string]string, len(from)+before)
+	maps.Copy(all, from)
+	maps.Copy(all, *into)
+	if len(all) == before {
+		return false
 	}
-	changed := false
-	for _, selector := range wanted.AggregationRule.ClusterRoleSelectors {
-		if out.AggregationRule == nil {
-			out.AggregationRule = &rbacv1.AggregationRule{}
-		}
-		have := &out.AggregationRule.ClusterRoleSelectors
-		if !slices.ContainsFunc(*have, func(s metav1.LabelSelector) bool { return equality.Semantic.DeepEqual(s, selector) }) {
-			*have = append(*have, *selector.DeepCopy())
-			changed = true
+	*into = all
+	return true
+}
+
+// gainSelectors adds selectors. A role that is not meant to aggregate loses its aggregation: its rules are its own.
+func gainSelectors(into **rbacv1.AggregationRule, from *rbacv1.AggregationRule) bool {
+	if from == nil {
+		had := *into != nil
+		*into = nil
+		return had
+	}
+	if *into == nil {
+		*into = &rbacv1.AggregationRule{}
+	}
+	selectors, gained := &(*into).ClusterRoleSelectors, false
+	for i := range from.ClusterRoleSelectors {
+		wanted := &from.ClusterRoleSelectors[i]
+		if !slices.ContainsFunc(*selectors, func(s metav1.LabelSelector) bool { return equality.Semantic.DeepEqual(s, *wanted) }) {
+			*selectors = append(*selectors, *wanted.DeepCopy())
+			gained = true
 		}
 	}
-	return changed
+	return gained
 }

@@ -41,6 +41,9 @@ func (a *Authenticator) ReviewToken(ctx context.Context, review *authenticationv
 	if err != nil {
 		out.Status.Error = err.Error()
 	}
+	if ok && len(audiences) > 0 && len(audiences.Intersect(resp.Audiences)) == 0 {
+		return nil, apierrors.NewInternalError(fmt.Errorf("error validating audiences"))
+	}
 	if ok {
 		out.Status.User = userInfo(resp.User)
 		out.Status.Audiences = resp.Audiences

@@ -38,6 +38,8 @@ type IssuerConfig struct {
 	Key       crypto.Signer // RSA, or ECDSA on a NIST curve
 	// MaxExpiration shortens what is asked for; zero does not.
 	MaxExpiration time.Duration
+	// MaxExtended is how long a token lasts that is extended; zero: a year.
+	MaxExtended time.Duration
 	// KeepExpiration turns off the extension of tokens that the kubelet makes for pods
 	// (--service-account-extend-token-expiration=false).
 	KeepExpiration bool
@@ -141,6 +143,9 @@ func (t *TokenIssuer) Request(ctx context.Context, namespace, name string, reque
 	lasts, warnAfter := seconds, int64(0)
 	if !t.config.KeepExpiration && bound.pod != nil && seconds == warnTokenSeconds && t.forUs(req.Spec.Audiences) {
 		lasts, warnAfter = extendedTokenSeconds, seconds
+		if t.config.MaxExtended > 0 {
+			lasts = int64(t.config.MaxExtended.Seconds())
+		}
 	}
 	claims := t.claims(account, bound, req.Spec.Audiences, now, lasts, warnAfter)
 	token, err := t.sign(claims, &claims.privateClaims)

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,6 +15,16 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apiserver/pkg/authentication/user"
 )
+
+// ReadTokenFile is ParseTokenFile of a file: --token-auth-file.
+func ReadTokenFile(path string) (map[string]*user.DefaultInfo, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("read token file: %w", err)
+	}
+	defer f.Close()
+	return ParseTokenFile(f)
+}
 
 // ParseTokenFile reads lines of "token,user,uid" with an optional fourth column of groups, `"a,b"`.
 func ParseTokenFile(r io.Reader) (map[string]*user.DefaultInfo, error) {
@@ -101,6 +113,7 @@ func checkBootstrapToken(lookup Lookup, token string, now time.Time) user.Info {
 				info.Groups = append(info.Groups, group)
 			}
 		}
+		slices.Sort(info.Groups)
 	}
 	return info
 }

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -437,7 +438,7 @@ func TestLegacyTokens(t *testing.T) {
 		{"account gone", func(w *world) { delete(w.accounts, "n/app") }, "not found"},
 		{"account recreated", func(w *world) { w.accounts["n/app"].UID = "new" }, "ServiceAccount UID (new) does not match claim (sa-uid)"},
 		{"marked invalid", func(w *world) {
-			w.secrets["n/tok"].Labels = map[string]string{invalidSinceLabel: "2026-01-01"}
+			w.secrets["n/tok"].Labels = map[string]string{InvalidSinceLabel: "2026-01-01"}
 		}, "the token in secret n/tok for service account n/app has been marked invalid"},
 	}
 	key := ecKey(t)
@@ -450,7 +451,9 @@ func TestLegacyTokens(t *testing.T) {
 			}
 			w.secrets["n/tok"].Data = map[string][]byte{"token": []byte(token)}
 			var used []string
-			a := newAuthenticator(t, w, key, func(c *Config) { c.UsedToken = func(s *corev1.Secret) { used = append(used, s.Name) } })
+			a := newAuthenticator(t, w, key, func(c *Config) {
+				c.UsedToken = func(_ context.Context, s *corev1.Secret) { used = append(used, s.Name) }
+			})
 			if _, err := a.Authenticate(bearer(token)); err != nil || !slices.Equal(used, []string{"tok"}) {
 				t.Fatalf("not good to begin with: %v, used %v", errors.Unwrap(err), used)
 			}

@@ -195,27 +195,6 @@ func (a *Authority) SignClient(user string, groups []string, life time.Duration)
 	return encodeCert(cert), keyPEM, nil
 }
 
-// SignRequest signs what a certificate signing request asks for, with the usages given, as the signers of
-// certificates.k8s.io do after approval. The request's own signature is verified.
-func (a *Authority) SignRequest(request *x509.CertificateRequest, usage x509.KeyUsage, extended []x509.ExtKeyUsage, life time.Duration) ([]byte, error) {
-	if err := request.CheckSignature(); err != nil {
-		return nil, fmt.Errorf("sign certificate of %q: its request is not signed by its key: %w", request.Subject.CommonName, err)
-	}
-	cert, err := a.sign(&x509.Certificate{
-		Subject:        request.Subject,
-		DNSNames:       request.DNSNames,
-		IPAddresses:    request.IPAddresses,
-		EmailAddresses: request.EmailAddresses,
-		URIs:           request.URIs,
-		KeyUsage:       usage,
-		ExtKeyUsage:    extended,
-	}, request.PublicKey, life)
-	if err != nil {
-		return nil, err
-	}
-	return encodeCert(cert), nil
-}
-
 // clientTemplate is a certificate by which a client shows to be a user in groups. The order of groups is kept.
 func clientTemplate(user string, groups ...string) *x509.Certificate {
 	return &x509.Certificate{

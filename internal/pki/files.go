@@ -161,6 +161,33 @@ func parsePublicKeys(data []byte) ([]crypto.PublicKey, error) {
 	return keys, nil
 }
 
+// ReadKey reads a private key: --service-account-signing-key-file.
+func ReadKey(path string) (crypto.Signer, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read key: %w", err)
+	}
+	key, err := parseKey(data)
+	if err != nil {
+		return nil, fmt.Errorf("read key %s: %w", path, err)
+	}
+	return key, nil
+}
+
+// ReadPublicKeys reads all public keys of a file, in which private keys and certificates stand for theirs:
+// --service-account-key-file.
+func ReadPublicKeys(path string) ([]crypto.PublicKey, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read public keys: %w", err)
+	}
+	keys, err := parsePublicKeys(data)
+	if err != nil {
+		return nil, fmt.Errorf("read public keys %s: %w", path, err)
+	}
+	return keys, nil
+}
+
 func parseCerts(data []byte) ([]*x509.Certificate, error) {
 	var certs []*x509.Certificate
 	for {

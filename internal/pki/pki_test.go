@@ -344,6 +344,25 @@ func TestSignRequest(t *testing.T) {
 	if err != nil || certs[0].Subject.CommonName != "system:node:two" || !sameKey(certs[0], key) {
 		t.Errorf("%v %v", certs, err)
 	}
+	for asked, want := range map[time.Duration]time.Duration{
+		time.Hour: time.Hour, 8 * time.Hour: 8*time.Hour - skew, leafLife: leafLife - skew, 20 * authorityLife: b.CA.cert.NotAfter.Sub(c.t),
+	} {
+		data, err := b.CA.SignRequest(request, 0, nil, asked)
+		if err != nil {
+			t.Fatal(err)
+		}
+		certs, _ := parseCerts(data)
+		if cert := certs[0]; !cert.NotBefore.Equal(c.t.Add(-skew)) || !cert.NotAfter.Equal(c.t.Add(want)) || cert.KeyUsage != 0 || cert.IsCA {
+			t.Errorf("asked for %s: from %s to %s", asked, cert.NotBefore, cert.NotAfter)
+		}
+	}
+	loaded, err := LoadAuthority(filepath.Join(b.Dir, "ca.crt"), filepath.Join(b.Dir, "ca.key"), c.now)
+	if err != nil || !loaded.Certificate().Equal(b.CA.Certificate()) || !loaded.CanSign() {
+		t.Errorf("%v %v", loaded, err)
+	}
+	if _, err := LoadAuthority(filepath.Join(b.Dir, "ca.crt"), filepath.Join(b.Dir, "front-proxy-ca.key"), c.now); err == nil {
+		t.Error("loaded a key that is another's")
+	}
 	request.Signature[8] ^= 1
 	if _, err := b.CA.SignRequest(request, 0, nil, time.Hour); err == nil {
 		t.Error("signed a request whose own signature is bad")

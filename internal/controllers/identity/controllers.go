@@ -27,9 +27,33 @@ const (
 		"No other usage is guaranteed across distributions of Kubernetes clusters."
 )
 
-// Controllers are the control loops of this area.
+// Config says what the loops need beyond what all of them do.
+type Config struct {
+	Tokens        LegacyTokens  // nil: Secrets of service account tokens are not filled
+	CleanUpPeriod time.Duration // --legacy-service-account-token-clean-up-period; zero: DefaultCleanUpPeriod
+	// Trust gives what extension API servers are told; nil: nothing. TrustChanges is whether it may change.
+	Trust        func() Trust
+	TrustChanges bool
+}
+
+// Controllers are the control loops of this area that need nothing more.
 func Controllers(deps controllers.Deps) []*controllers.Controller {
-	return []*controllers.Controller{serviceAccounts(deps), rootCA(deps), aggregation(deps)}
+	return []*controllers.Controller{serviceAccounts(deps), rootCA(deps), aggregation(deps), bootstrapCleaner(deps), bootstrapSigner(deps)}
+}
+
+// TokenControllers are the rest: service account tokens in Secrets, and what the API server publishes of itself.
+func TokenControllers(deps controllers.Deps, config Config) []*controllers.Controller {
+	if config.CleanUpPeriod == 0 {
+		config.CleanUpPeriod = DefaultCleanUpPeriod
+	}
+	list := []*controllers.Controller{tracking(deps), legacyCleaner(deps, config.CleanUpPeriod)}
+	if config.Tokens != nil {
+		list = append(list, accountTokens(deps, config.Tokens))
+	}
+	if config.Trust != nil {
+		list = append(list, trust(deps, config.Trust, config.TrustChanges))
+	}
+	return list
 }
 
 // open tells whether things may still be made in a namespace.
