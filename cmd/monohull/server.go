@@ -44,6 +44,8 @@ it again with the same directory and it finds them. To remove every trace, use
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			start := processStart()
 			var err error
+			cfg.Identity.AnonymousGiven = cmd.Flags().Changed("anonymous-auth")
+			cfg.Identity.AuthorizationGiven = cmd.Flags().Changed("authorization-mode") || cmd.Flags().Changed("authorization-webhook-config-file")
 			if cfg.ServiceCIDR, err = netip.ParsePrefix(serviceCIDR); err != nil {
 				return fmt.Errorf("--service-cidr: %w", err)
 			}
@@ -76,6 +78,7 @@ it again with the same directory and it finds them. To remove every trace, use
 	f.StringVar(&cfg.ClusterDomain, "cluster-domain", cluster.DefaultDomain, "DNS `domain` of the cluster")
 	f.StringSliceVar(&cfg.EtcdEndpoints, "etcd-endpoints", nil, "`URLs` of an etcd to use instead of the one inside")
 	f.StringSliceVar(&cfg.TLSSANs, "tls-san", nil, "further `names` and addresses for the API's certificate")
+	identityFlags(f, &cfg.Identity)
 	f.StringVar(&level, "log-level", "info", "debug, info, warn or error")
 	return cmd
 }

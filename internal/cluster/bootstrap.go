@@ -27,7 +27,8 @@ const bootstrapWorkers = 32
 
 // bootstrap makes the objects every cluster begins with, and brings those up
 // to date that the server keeps.
-func bootstrap(ctx context.Context, c *client.Client, cfg *Config, endpoint netip.AddrPort) error {
+// joining are the objects that machines which join look for.
+func bootstrap(ctx context.Context, c *client.Client, cfg *Config, endpoint netip.AddrPort, joining []api.Object) error {
 	for _, ns := range append(auth.BootstrapNamespaces(), corev1.NamespaceNodeLease, metav1.NamespaceDefault) {
 		if err := ensure(ctx, c, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: ns}}); err != nil {
 			return err
@@ -37,7 +38,7 @@ func bootstrap(ctx context.Context, c *client.Client, cfg *Config, endpoint neti
 	for _, o := range auth.BootstrapObjects() {
 		jobs = append(jobs, func() error { return reconcileRBAC(ctx, c, o) })
 	}
-	for _, o := range systemObjects(cfg, endpoint) {
+	for _, o := range append(systemObjects(cfg, endpoint), joining...) {
 		jobs = append(jobs, func() error { return ensure(ctx, c, o) })
 	}
 	if err := parallel(jobs); err != nil {

@@ -36,6 +36,7 @@ type Config struct {
 	ClusterDomain   string
 	EtcdEndpoints   []string
 	TLSSANs         []string
+	Identity        Identity
 	Logger          *slog.Logger
 }
 

@@ -23,6 +23,7 @@ import (
 	"github.com/monohull/monohull/internal/auth"
 	"github.com/monohull/monohull/internal/client"
 	"github.com/monohull/monohull/internal/controllers"
+	"github.com/monohull/monohull/internal/controllers/certificates"
 	"github.com/monohull/monohull/internal/controllers/identity"
 	"github.com/monohull/monohull/internal/controllers/lifecycle"
 	"github.com/monohull/monohull/internal/controllers/node"
@@ -39,54 +40,36 @@ var serverUser = &user.DefaultInfo{Name: user.APIServerUser, Groups: []string{us
 type control struct {
 	server       *apiserver.Server
 	tokens       *auth.TokenIssuer
+	identities   *identities
 	bootstrapped atomic.Bool
 	backend      atomic.Pointer[streams.Backend] // of this server's node
 }
 
 // newControl wires the API: identity, pipeline, server.
-func (c *cluster) newControl() (*control, error) {
+func (c *cluster) newControl(ctx context.Context) (*control, error) {
 	table := all.Table()
 	reader := client.New(table, c.caches, nil, serverUser)
-	view := lookup{reader}
-	issuer := "https://kubernetes.default.svc." + c.cfg.ClusterDomain
-	tokens, err := auth.NewTokenIssuer(auth.IssuerConfig{Issuer: issuer, Audiences: []string{issuer}, Key: c.certs.AccountKey}, view)
+	address := net.JoinHostPort(c.cfg.NodeIP, strconv.Itoa(c.cfg.Port))
+	id, err := c.newIdentities(ctx, reader, address)
 	if err != nil {
 		return nil, fmt.Errorf("cluster: %w", err)
 	}
-	authn, err := auth.NewAuthenticator(auth.Config{
-		ClientCA: c.certs.CA.Pool, ProxyCA: c.certs.ProxyCA.Pool, ProxyNames: []string{"front-proxy-client"},
-		Issuers: []string{issuer}, Audiences: []string{issuer}, TokenKeys: c.certs.AccountPublicKeys, BootstrapTokens: true,
-	}, view)
-	if err != nil {
-		return nil, fmt.Errorf("cluster: %w", err)
-	}
-	rbac := auth.NewRBAC(newRules(reader))
-	authz := auth.Union{auth.Masters, auth.NewNodeAuthorizer(view), rbac}
 	services := pipeline.NewAllocator(c.cfg.ServiceCIDR, pipeline.DefaultNodePorts)
 	services.Load(c.caches.Of(api.For[*corev1.Service](table)).Snapshot())
 	writer := pipeline.New(pipeline.Config{
-		Table: table, Store: c.store, Caches: c.caches, Authorizer: authz, Admission: admission.Chain(reader), Services: services,
-		Tokens: tokens, Roles: roleGuard{auth.Escalation{RBAC: rbac, Authorizer: authz}}, Clock: c.clock, Logger: c.cfg.Logger,
+		Table: table, Store: c.store, Caches: c.caches, Authorizer: id.authz, Admission: admission.Chain(reader), Services: services,
+		Tokens: id.tokens, Roles: roleGuard{auth.Escalation{RBAC: id.rbac, Authorizer: id.authz}}, Clock: c.clock, Logger: c.cfg.Logger,
 	})
 	c.admin = client.New(table, c.caches, writer, serverUser)
 	c.events = record.New(c.clock, c.cfg.Logger)
 
-	address := net.JoinHostPort(c.cfg.NodeIP, strconv.Itoa(c.cfg.Port))
-	discovery, err := auth.DiscoveryJSON(issuer, "", address, c.certs.AccountPublicKeys)
-	if err != nil {
-		return nil, fmt.Errorf("cluster: %w", err)
-	}
-	keys, err := auth.KeySetJSON(c.certs.AccountPublicKeys)
-	if err != nil {
-		return nil, fmt.Errorf("cluster: %w", err)
-	}
-	ctl := &control{tokens: tokens}
+	ctl := &control{tokens: id.tokens, identities: id}
 	registry := prometheus.NewRegistry()
 	ctl.server = apiserver.New(apiserver.Config{
-		Table: table, Caches: c.caches, Writer: writer, Authenticator: authn, Authorizer: authz, Rules: authz,
+		Table: table, Caches: c.caches, Writer: writer, Authenticator: id.authn, Authorizer: id.authz, Rules: id.authz,
 		Streams: ctl.streamsOf, Checks: c.checks(ctl),
 		Metrics:       promhttp.HandlerFor(prometheus.Gatherers{registry, prometheus.DefaultGatherer}, promhttp.HandlerOpts{}),
-		OIDCDiscovery: discovery, OIDCKeys: keys, Address: address, Clock: c.clock, Logger: c.cfg.Logger,
+		OIDCDiscovery: id.discovery, OIDCKeys: id.keys, Address: address, Clock: c.clock, Logger: c.cfg.Logger,
 	})
 	registry.MustRegister(ctl.server.Collectors()...)
 	return ctl, nil
@@ -127,7 +110,7 @@ func (ctl *control) streamsOf(pod *corev1.Pod) (streams.Backend, error) {
 }
 
 // runControllers starts the control loops and the scheduler.
-func (c *cluster) runControllers(ctx context.Context, _ *control) {
+func (c *cluster) runControllers(ctx context.Context, ctl *control) {
 	c.run("events", func() error { return c.events.Run(ctx) })
 	deps := controllers.Deps{
 		Client: func(name string) *client.Client {
@@ -137,7 +120,13 @@ func (c *cluster) runControllers(ctx context.Context, _ *control) {
 		RootCA: c.certs.CA.PEM(), ClusterCIDRs: []netip.Prefix{c.cfg.ClusterCIDR},
 	}
 	if !c.cfg.disabled(PartController) {
-		list := controlLoops(deps)
+		id, cfg := ctl.identities, &c.cfg.Identity
+		list := append(controlLoops(deps), identity.TokenControllers(deps, identity.Config{
+			Tokens: id.tokens, CleanUpPeriod: cfg.LegacyCleanUp, Trust: id.trust, TrustChanges: id.trustChanges,
+		})...)
+		list = append(list, certificates.Controllers(deps, certificates.Config{
+			Signers: certificates.BuiltIn(id.signer), Life: cfg.SigningDuration, Authorizer: id.authz,
+		})...)
 		c.run("controllers", func() error { return controllers.Run(ctx, c.cfg.Logger, list) })
 	}
 	if !c.cfg.disabled(PartScheduler) {

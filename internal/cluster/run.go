@@ -17,6 +17,7 @@ import (
 	"github.com/monohull/monohull/internal/api/all"
 	"github.com/monohull/monohull/internal/cache"
 	"github.com/monohull/monohull/internal/client"
+	"github.com/monohull/monohull/internal/controllers/identity"
 	"github.com/monohull/monohull/internal/controllers/record"
 	"github.com/monohull/monohull/internal/pki"
 	"github.com/monohull/monohull/internal/store"
@@ -98,12 +99,12 @@ func (c *cluster) start(ctx context.Context, ready func(string)) error {
 		return err
 	}
 	var control *control
-	if control, err = c.newControl(); err != nil {
+	if control, err = c.newControl(ctx); err != nil {
 		return err
 	}
 	c.run("api", func() error { return control.server.Run(ctx, listener, c.certs.ServerTLS()) })
 	endpoint := netip.AddrPortFrom(netip.MustParseAddr(c.cfg.NodeIP), uint16(c.cfg.Port))
-	if err = bootstrap(ctx, c.admin, &c.cfg, endpoint); err != nil {
+	if err = bootstrap(ctx, c.admin, &c.cfg, endpoint, identity.JoinObjects("https://"+endpoint.String(), c.certs.CA.PEM())); err != nil {
 		return err
 	}
 	if err = c.writeKubeconfig(); err != nil {

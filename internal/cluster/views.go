@@ -36,11 +36,21 @@ func (l lookup) PodsOnNode(node string) []*corev1.Pod {
 	return client.Of[*corev1.Pod](l.c).ByIndex(client.ByNode, node)
 }
 
-// The kinds below are not in the table yet; a node can name none of them.
-func (l lookup) PersistentVolumeClaim(string, string) *corev1.PersistentVolumeClaim { return nil }
-func (l lookup) PersistentVolume(string) *corev1.PersistentVolume                   { return nil }
-func (l lookup) VolumeAttachment(string) *storagev1.VolumeAttachment                { return nil }
-func (l lookup) ResourceSlice(string) *resourcev1.ResourceSlice                     { return nil }
+func (l lookup) PersistentVolumeClaim(ns, name string) *corev1.PersistentVolumeClaim {
+	return get[*corev1.PersistentVolumeClaim](l.c, ns, name)
+}
+
+func (l lookup) PersistentVolume(name string) *corev1.PersistentVolume {
+	return get[*corev1.PersistentVolume](l.c, "", name)
+}
+
+func (l lookup) VolumeAttachment(name string) *storagev1.VolumeAttachment {
+	return get[*storagev1.VolumeAttachment](l.c, "", name)
+}
+
+func (l lookup) ResourceSlice(name string) *resourcev1.ResourceSlice {
+	return get[*resourcev1.ResourceSlice](l.c, "", name)
+}
 
 // rules shows the caches to the RBAC authorizer.
 type rules struct {

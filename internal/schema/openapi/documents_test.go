@@ -2,6 +2,7 @@ package openapi
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 
@@ -128,5 +129,51 @@ func TestMarksAndEnumsNameWhatExists(t *testing.T) {
 	}
 	if len(enums()["api/core/v1.PullPolicy"]) != 3 || len(enums()["api/core/v1.IPFamily"]) != 3 {
 		t.Error("the values of pull policies or IP families are not as written")
+	}
+}
+
+func TestDefinitionsWithoutWordsOfTheirOwnAreDescribed(t *testing.T) {
+	d := New(all.Table(), nil, "v1.36.3")
+	for _, path := range []string{"apis/apiextensions.k8s.io/v1", "apis/apiregistration.k8s.io/v1"} {
+		body, _, ok, err := d.V3(path)
+		if err != nil || !ok {
+			t.Fatal(path, ok, err)
+		}
+		var doc struct {
+			Components struct {
+				Schemas map[string]struct {
+					Description string
+					Required    []string
+					Properties  map[string]map[string]any
+				}
+			}
+		}
+		if err := json.Unmarshal(body, &doc); err != nil {
+			t.Fatal(err)
+		}
+		for key, s := range doc.Components.Schemas {
+			words := generated().words[key]
+			if words == nil {
+				continue // its own
+			}
+			if s.Description != words[""] {
+				t.Errorf("%s is described as %q", key, s.Description)
+			}
+			for name, p := range s.Properties {
+				m := generated().marks[key+"."+name]
+				if p["description"] == nil && words[name] != "" {
+					t.Errorf("%s.%s has no description", key, name)
+				}
+				if slices.Contains(s.Required, name) != m.required {
+					t.Errorf("%s.%s: required %v, want %v", key, name, !m.required, m.required)
+				}
+				if list, _ := p["x-kubernetes-list-type"].(string); list != strings.TrimPrefix(m.listType, none) {
+					t.Errorf("%s.%s: list type %q, want %q", key, name, list, m.listType)
+				}
+			}
+			if len(s.Properties) != len(words)-1 {
+				t.Errorf("%s has %d properties, want %d", key, len(s.Properties), len(words)-1)
+			}
+		}
 	}
 }

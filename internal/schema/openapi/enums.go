@@ -38,7 +38,8 @@ var enums = sync.OnceValue(func() map[string][]string {
 })
 
 // enumTable: a Go type, then its values. Reflection does not see constants.
-const enumTable = `api/admissionregistration/v1.FailurePolicyType Fail,Ignore
+const enumTable = `apiextensions-apiserver/pkg/apis/apiextensions/v1.FieldValueErrorReason FieldValueDuplicate,FieldValueForbidden,FieldValueInvalid,FieldValueRequired
+api/admissionregistration/v1.FailurePolicyType Fail,Ignore
 api/admissionregistration/v1.MatchPolicyType Equivalent,Exact
 api/admissionregistration/v1.OperationType *,CONNECT,CREATE,DELETE,UPDATE
 api/admissionregistration/v1.PatchType ApplyConfiguration,JSONPatch

@@ -2,6 +2,7 @@ package openapi
 
 import (
 	"encoding/json"
+	"maps"
 	"reflect"
 	"strings"
 	"sync"
@@ -50,6 +51,7 @@ var marks = sync.OnceValue(func() map[string]mark {
 		}
 		out["io.k8s."+words[0]] = m
 	}
+	maps.Copy(out, generated().marks)
 	return out
 })
 
@@ -68,10 +70,12 @@ func listType(key, name string, t reflect.Type, patchKey string, m mark) (string
 		t = t.Elem()
 	}
 	switch {
-	case t.Kind() != reflect.Slice || t.Elem().Kind() == reflect.Uint8 || m.listType == none:
+	case t.Kind() != reflect.Slice || m.listType == none:
 		return "", nil
 	case m.listType != "":
 		return m.listType, m.listKeys
+	case t.Elem().Kind() == reflect.Uint8:
+		return "", nil
 	case patchKey != "":
 		return "map", []string{patchKey}
 	case name == "items" && strings.HasSuffix(key, "List"):

@@ -58,7 +58,7 @@ func docs(t reflect.Type) map[string]string {
 	if d, ok := reflect.Zero(t).Interface().(documented); ok {
 		return d.SwaggerDoc()
 	}
-	return nil
+	return generated().words[modelName(t)]
 }
 
 // ref refers to the definition of a struct type, and makes sure it exists.
@@ -136,7 +136,9 @@ func (d *definitions) scalar(t reflect.Type, out object) bool {
 		out["oneOf"] = types
 		return true
 	}
-	out["type"] = own.OpenAPISchemaType()[0]
+	if types := own.OpenAPISchemaType(); len(types) > 0 { // none: any JSON
+		out["type"] = types[0]
+	}
 	return true
 }
 
