@@ -1,0 +1,62 @@
+package oracle
+
+import "regexp"
+
+// Accepted is a difference we keep.
+type Accepted struct {
+	Kind, Phase string // regular expressions, anchored at both ends
+	Side        string // whose word it is, likewise: theirs or ours
+	Text        string // a regular expression found in it
+	Reason      string
+}
+
+// accepted lists them all. Each must still occur: the long run tells which did
+// not.
+var accepted = []Accepted{
+	{".*", "update warnings", "ours", ".", "a row has one function for warnings, so that an update which leaves the bad part as it was earns the warning again"},
+	{".*", "status warnings", "theirs", ".", "a row has no warnings for writes of status, which only controllers make"},
+	{"Pod", "resize", "theirs", `hostPort: must match`, "a resize that renames a container is refused either way; the pipeline defaults the ports it brought, upstream does not"},
+	{"Pod", "create prepare", "(theirs|ours)", `"qosClass"`, "upstream believes the class that a client writes into the status of a new pod; we compute it, as for every other status"},
+	{"Pod|Node", ".*", "(theirs|ours)", `metadata.annotations: json: cannot unmarshal`, "the text of Go's JSON error names the Go type, which is not ours"},
+	{"LimitRange", "create prepare", "(theirs|ours)", `"name": "[0-9a-f]{8}-[0-9a-f-]{27}"`, "a LimitRange without a name is given a random one"},
+	{".*", "create|update", "(theirs|ours)", `volumes\[\d+\]\.downwa(rd|r)API: may not specify more`, "upstream misspells the path, as downwarAPI"},
+	{".*", "update|ephemeralcontainers|resize", "(theirs|ours)", `seLinuxChangePolicy: supported values`, "upstream lets an object that names a policy take MountOption, though the feature SELinuxMount is off; we do not"},
+}
+
+func (a Accepted) matches(kind, phase, side, text string) bool {
+	return full(a.Side, side) && full(a.Kind, kind) && full(a.Phase, phase) && regexp.MustCompile(a.Text).MatchString(text)
+}
+
+func full(expr, s string) bool { return regexp.MustCompile("^(?:" + expr + ")$").MatchString(s) }
+
+// accept leaves out of differences what is accepted.
+func (j *Judge) accept(list []Difference) (out []Difference) {
+	for _, d := range list {
+		d.Theirs, d.Ours = j.unaccepted(d.Phase, "theirs", d.Theirs), j.unaccepted(d.Phase, "ours", d.Ours)
+		if d.Theirs != nil || d.Ours != nil {
+			out = append(out, d)
+		}
+	}
+	return out
+}
+
+// unaccepted leaves out what is accepted, and notes that it occurred.
+func (j *Judge) unaccepted(phase, side string, texts []string) (out []string) {
+	for _, t := range texts {
+		found := false
+		for _, a := range accepted {
+			if a.matches(j.Name, phase, side, t) {
+				j.used[a.Reason]++
+				found = true
+				break
+			}
+		}
+		if !found {
+			out = append(out, t)
+		}
+	}
+	return out
+}
+
+// acceptedFacts are facts of rows that differ, by kind and fact, with the reason.
+var acceptedFacts = map[string]string{}
