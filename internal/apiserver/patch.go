@@ -1,7 +1,7 @@
 package apiserver
 
 import (
-	"mime"
+	"fmt"
 	"net/http"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -13,6 +13,10 @@ import (
 
 // patch applies the body to an object.
 func (c *call) patch(sub string) error {
+	pt := c.patchType()
+	if err := pipeline.KnownPatch(pt); err != nil {
+		return err
+	}
 	r, err := c.request(sub)
 	if err != nil {
 		return err
@@ -21,22 +25,40 @@ func (c *call) patch(sub string) error {
 	if err != nil {
 		return err
 	}
-	media, _, err := mime.ParseMediaType(c.req.Header.Get("Content-Type"))
-	if err != nil {
-		return apierrors.NewBadRequest("the Content-Type of a patch says which kind of patch it is: " + err.Error())
-	}
 	f, err := fieldValidationOf(c.query.Get, func(m string) { warn(c.w, m) })
 	if err != nil {
 		return err
 	}
-	if f.mode != metav1.FieldValidationIgnore {
+	existed := true
+	switch {
+	case pt == types.ApplyYAMLPatchType:
+		existed = c.current() != nil
+		if f.mode != metav1.FieldValidationIgnore {
+			r.Strict = f.judgeDocument
+		}
+	case f.mode != metav1.FieldValidationIgnore:
 		r.Strict = func(unknown []error) error { return f.judge(c.ver.GVK, c.ver.New(), unknown) }
 	}
-	it, err := c.s.Writer.Patch(c.req.Context(), r, types.PatchType(media), patch)
+	it, err := c.s.Writer.Patch(c.req.Context(), r, pt, patch)
 	if err != nil {
 		return err
 	}
+	if !existed {
+		return c.reply(http.StatusCreated, it)
+	}
 	return c.reply(http.StatusOK, it)
+}
+
+// judgeDocument acts on what a strict reader finds wrong with an applied
+// document.
+func (f fieldValidation) judgeDocument(strict []error) error {
+	for _, e := range strict {
+		if f.mode == metav1.FieldValidationStrict {
+			return apierrors.NewBadRequest(fmt.Sprintf("error strict decoding YAML: %v", e))
+		}
+		f.warn(e.Error())
+	}
+	return nil
 }
 
 var scaleOf = pipeline.ScaleOf

@@ -89,7 +89,7 @@ func TestUnknownFieldsAreRefusedWarnedOfOrIgnored(t *testing.T) {
 	if w := r.do("POST", maps+"?fieldValidation=Ignore", body("ignore")).ok(201, nil).head.Values("Warning"); len(w) != 0 {
 		t.Errorf("ignored fields are warned of: %q", w)
 	}
-	r.do("POST", maps+"?fieldValidation=Maybe", body("x")).fails(400, metav1.StatusReasonBadRequest, "fieldValidation")
+	r.do("POST", maps+"?fieldValidation=Maybe", body("x")).fails(422, metav1.StatusReasonInvalid, `fieldValidation: Unsupported value: "Maybe": supported values: "", "Ignore", "Strict", "Warn"`)
 	r.do("PATCH", maps+"/warn?fieldValidation=Strict", `{"colour":"red"}`, "Content-Type", "application/merge-patch+json").fails(400, metav1.StatusReasonBadRequest, `unknown field "colour"`)
 	yamlBody := "kind: ConfigMap\napiVersion: v1\nmetadata: {name: y}\ndata:\n  k: a\n  k: b\n"
 	r.do("POST", maps+"?fieldValidation=Strict", yamlBody, "Content-Type", "application/yaml").fails(400, metav1.StatusReasonBadRequest, `"k" already set in map`)
@@ -197,7 +197,7 @@ func TestUpdateAndDeleteOverHTTP(t *testing.T) {
 	r.do("POST", maps, named("a")).fails(409, metav1.StatusReasonAlreadyExists, `configmaps "a" already exists`)
 	r.do("POST", maps+"?dryRun=All", named("dry")).ok(201, nil)
 	r.get(maps+"/dry").fails(404, metav1.StatusReasonNotFound)
-	r.do("POST", maps+"?dryRun=Some", named("dry")).fails(422, metav1.StatusReasonInvalid, `Unsupported value: "Some"`)
+	r.do("POST", maps+"?dryRun=Some", named("dry")).fails(422, metav1.StatusReasonInvalid, `dryRun: Unsupported value: ["Some"]: supported values: "All"`)
 	var done metav1.Status
 	r.do("DELETE", maps+"/a", `{"kind":"DeleteOptions","apiVersion":"v1","propagationPolicy":"Background"}`).ok(200, &done)
 	if done.Status != metav1.StatusSuccess || done.Details == nil || done.Details.Name != "a" || done.Details.Kind != "configmaps" || done.Details.UID != old.UID {

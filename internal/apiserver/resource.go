@@ -11,7 +11,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/apiserver/pkg/authentication/user"
 
 	"github.com/monohull/monohull/internal/api"
@@ -106,11 +105,6 @@ func (c *call) negotiate(tables bool) error {
 	return nil
 }
 
-// optionsKind names the options of the verbs that write.
-var optionsKind = map[string]string{
-	"create": "CreateOptions", "update": "UpdateOptions", "patch": "PatchOptions", "delete": "DeleteOptions", "deletecollection": "DeleteOptions",
-}
-
 // pathName is the name in the path; requestInfo.name may come from a selector.
 func (c *call) pathName() string {
 	switch c.verb {
@@ -124,20 +118,12 @@ func (c *call) pathName() string {
 func (c *call) request(subresource string) (client.Request, error) {
 	r := client.Request{
 		User: c.user, Kind: c.kind, Version: c.ver, Namespace: c.namespace, Name: c.pathName(), Subresource: subresource,
-		Manager: c.query.Get("fieldManager"), Warn: func(m string) { warn(c.w, m) },
+		Warn: func(m string) { warn(c.w, m) },
 	}
 	if !c.kind.Namespaced {
 		r.Namespace = ""
 	}
-	for _, d := range c.query["dryRun"] {
-		if d != metav1.DryRunAll {
-			return r, apierrors.NewInvalid(schema.GroupKind{Group: "meta.k8s.io", Kind: optionsKind[c.verb]}, "", field.ErrorList{
-				field.NotSupported(field.NewPath("dryRun"), d, []string{metav1.DryRunAll}),
-			})
-		}
-		r.DryRun = true
-	}
-	return r, nil
+	return r, c.options(&r)
 }
 
 func (c *call) cache() *cache.Cache { return c.s.Caches.Of(c.kind) }

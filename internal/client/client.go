@@ -33,6 +33,7 @@ type Request struct {
 	Name        string
 	Subresource string // "", "status", "scale", "finalize", "binding", "eviction", …
 	Manager     string // field manager
+	Force       bool   // of a server-side apply: take fields from whom they are
 	DryRun      bool
 	// Collection says that the object is deleted as one of a collection: what
 	// the user needs is the right to delete that.
@@ -55,7 +56,8 @@ type Writer interface {
 	// no other write came between. change may return an error to stop; a copy
 	// left equal is not written.
 	Modify(ctx context.Context, r Request, change func(api.Object) error) (*cache.Item, error)
-	// Patch applies a JSON, merge or strategic merge patch.
+	// Patch applies a JSON, merge or strategic merge patch, or a document by
+	// server-side apply, which creates an object that is not there.
 	Patch(ctx context.Context, r Request, pt types.PatchType, patch []byte) (*cache.Item, error)
 	// Delete begins or completes a deletion. It returns the last state.
 	Delete(ctx context.Context, r Request, o metav1.DeleteOptions) (*cache.Item, error)

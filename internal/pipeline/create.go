@@ -35,10 +35,12 @@ func (p *Pipeline) Create(ctx context.Context, r client.Request, obj api.Object)
 	if r.Subresource != "" {
 		return p.createSubresource(ctx, r, obj)
 	}
-	return p.create(ctx, r, obj)
+	return p.create(ctx, r, obj, true)
 }
 
-func (p *Pipeline) create(ctx context.Context, r client.Request, obj api.Object) (*cache.Item, error) {
+// create stores a new object. track says that its fields are those of the
+// request's manager; what was applied comes with its own.
+func (p *Pipeline) create(ctx context.Context, r client.Request, obj api.Object, track bool) (*cache.Item, error) {
 	if err := place(r, obj); err != nil {
 		return nil, err
 	}
@@ -58,7 +60,7 @@ func (p *Pipeline) create(ctx context.Context, r client.Request, obj api.Object)
 			attempt.SetName(generateName(base))
 			r.Name = attempt.GetName()
 		}
-		it, err := p.createNamed(ctx, r, attempt)
+		it, err := p.createNamed(ctx, r, attempt, track)
 		if base != "" && errors.Is(err, store.ErrExists) && try < maxNameRetries {
 			continue
 		}
@@ -69,7 +71,7 @@ func (p *Pipeline) create(ctx context.Context, r client.Request, obj api.Object)
 	}
 }
 
-func (p *Pipeline) createNamed(ctx context.Context, r client.Request, obj api.Object) (*cache.Item, error) {
+func (p *Pipeline) createNamed(ctx context.Context, r client.Request, obj api.Object, track bool) (*cache.Item, error) {
 	k := r.Kind
 	if r.Name == "" {
 		r.Name = obj.GetName()
@@ -87,10 +89,15 @@ func (p *Pipeline) createNamed(ctx context.Context, r client.Request, obj api.Ob
 	if k.Default != nil {
 		k.Default(obj)
 	}
+	if track {
+		p.Fields.Update(p.tracking(r), nil, obj)
+	}
+	entries := obj.GetManagedFields()
 	a := p.attributes(r, admission.Create, obj, nil)
 	if err := p.admit(ctx, a, false); err != nil {
 		return nil, err
 	}
+	keepValid(r, obj, entries)
 	if k.ClearStatus != nil && !k.StatusOnCreate {
 		k.ClearStatus(obj)
 	}
@@ -132,7 +139,7 @@ func (p *Pipeline) createNamed(ctx context.Context, r client.Request, obj api.Ob
 	if err != nil {
 		return nil, err
 	}
-	it, err := p.put(ctx, k, obj, value, func(key string) (int64, error) { return p.Store.Create(ctx, key, value) })
+	it, err := p.putTracked(ctx, r, obj, value, track, func(key string, value []byte) (int64, error) { return p.Store.Create(ctx, key, value) })
 	stored = err == nil || uncertain(err)
 	return it, err
 }

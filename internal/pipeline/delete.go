@@ -35,6 +35,9 @@ func (p *Pipeline) Delete(ctx context.Context, r client.Request, o metav1.Delete
 	if errs := metavalidation.ValidateDeleteOptions(&o); len(errs) > 0 {
 		return nil, apierrors.NewInvalid(schema.GroupKind{Group: "meta.k8s.io", Kind: "DeleteOptions"}, "", errs)
 	}
+	if k := r.Kind.OrphanByDefault; k != nil && k.Warning != "" && r.Warn != nil && o.PropagationPolicy == nil && o.OrphanDependents == nil { //nolint:staticcheck // old clients send it
+		r.Warn(k.Warning)
+	}
 	for range maxAttempts {
 		cur := p.current(r)
 		if cur == nil {
@@ -136,8 +139,8 @@ func propagate(k *api.Kind, obj api.Object, o metav1.DeleteOptions) bool {
 	case o.PropagationPolicy != nil:
 		orphan = *o.PropagationPolicy == metav1.DeletePropagationOrphan
 		foreground = *o.PropagationPolicy == metav1.DeletePropagationForeground
-	case !orphan && !foreground && k.Plural == "replicationcontrollers":
-		orphan = true // the default of v1, kept for old clients
+	case !orphan && !foreground && k.OrphanByDefault != nil:
+		orphan = true
 	}
 	want := slices.DeleteFunc(slices.Clone(have), func(f string) bool {
 		return f == metav1.FinalizerOrphanDependents || f == metav1.FinalizerDeleteDependents

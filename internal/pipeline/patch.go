@@ -25,16 +25,17 @@ func (p *Pipeline) Patch(ctx context.Context, r client.Request, pt types.PatchTy
 	if err := p.authorize(ctx, r, "patch"); err != nil {
 		return nil, err
 	}
-	switch pt {
-	case types.JSONPatchType, types.MergePatchType, types.StrategicMergePatchType:
-	default:
-		return nil, unknownPatch()
+	if err := KnownPatch(pt); err != nil {
+		return nil, err
+	}
+	if pt == types.ApplyYAMLPatchType {
+		return p.apply(ctx, r, patch)
 	}
 	if r.Subresource == "scale" {
 		return p.patchScale(ctx, r, pt, patch)
 	}
 	judge := r.Strict
-	return p.write(ctx, r, 0, func(cur *cache.Item) (api.Object, error) {
+	return p.overwrite(ctx, r, 0, true, func(cur *cache.Item) (api.Object, error) {
 		obj, err := patched(versionOf(r), cur, pt, patch, judge)
 		if err != nil {
 			return nil, err
@@ -68,7 +69,7 @@ func patched(v *api.Version, cur *cache.Item, pt types.PatchType, patch []byte, 
 		return nil, err
 	}
 	obj := v.New()
-	if err := apply(pt, doc, patch, obj, strict); err != nil {
+	if err := patchInto(pt, doc, patch, obj, strict); err != nil {
 		return nil, err
 	}
 	if obj, err = v.Convert(obj); err != nil {
@@ -77,9 +78,9 @@ func patched(v *api.Version, cur *cache.Item, pt types.PatchType, patch []byte, 
 	return obj, nil
 }
 
-// apply patches doc, the JSON of an object of into's type, and decodes the
+// patchInto patches doc, the JSON of an object of into's type, and decodes the
 // result into into. strict, where set, judges its unknown fields.
-func apply(pt types.PatchType, doc, patch []byte, into any, strict func([]error) error) error {
+func patchInto(pt types.PatchType, doc, patch []byte, into any, strict func([]error) error) error {
 	out, err := patchJSON(pt, doc, patch, into)
 	if err != nil {
 		return err
@@ -134,10 +135,19 @@ func patchJSON(pt types.PatchType, doc, patch []byte, like any) ([]byte, error) 
 	return nil, unknownPatch()
 }
 
+// KnownPatch refuses the kinds of patch that are not served.
+func KnownPatch(pt types.PatchType) error {
+	switch pt {
+	case types.JSONPatchType, types.MergePatchType, types.StrategicMergePatchType, types.ApplyYAMLPatchType:
+		return nil
+	}
+	return unknownPatch()
+}
+
 func unknownPatch() error {
 	return &apierrors.StatusError{ErrStatus: metav1.Status{
 		Status: metav1.StatusFailure, Code: http.StatusUnsupportedMediaType, Reason: metav1.StatusReasonUnsupportedMediaType,
-		Message: fmt.Sprintf("the body of the request was in an unknown format - accepted media types include: %s, %s, %s", types.JSONPatchType, types.MergePatchType, types.StrategicMergePatchType),
+		Message: fmt.Sprintf("the body of the request was in an unknown format - accepted media types include: %s, %s, %s, %s", types.JSONPatchType, types.MergePatchType, types.StrategicMergePatchType, types.ApplyYAMLPatchType),
 	}}
 }
 

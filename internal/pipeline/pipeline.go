@@ -1,7 +1,7 @@
 // Package pipeline is the one way to write: every creation, change and
 // deletion of an object, from HTTP or from within, takes the same steps.
 //
-//	authorize → default → mutating admission → prepare → validate →
+//	authorize → default → track fields → mutating admission → prepare → validate →
 //	validating admission → allocate → encode → transact → wait for the cache
 //
 // A write is refused whole or stored whole. Where the caller gave no resource
@@ -32,6 +32,7 @@ import (
 	"github.com/monohull/monohull/internal/auth"
 	"github.com/monohull/monohull/internal/cache"
 	"github.com/monohull/monohull/internal/client"
+	"github.com/monohull/monohull/internal/schema/apply"
 	"github.com/monohull/monohull/internal/store"
 )
 
@@ -48,6 +49,7 @@ type Config struct {
 	Services   *Allocator
 	Tokens     *auth.TokenIssuer
 	Roles      RoleGuard
+	Fields     *apply.Manager // nil makes one for the table
 	Clock      clock.PassiveClock
 	Logger     *slog.Logger
 }
@@ -67,7 +69,12 @@ type Pipeline struct {
 var _ client.Writer = (*Pipeline)(nil)
 
 // New makes a pipeline.
-func New(c Config) *Pipeline { return &Pipeline{Config: c} }
+func New(c Config) *Pipeline {
+	if c.Fields == nil {
+		c.Fields = apply.New(c.Table, nil)
+	}
+	return &Pipeline{Config: c}
+}
 
 // current reads the object a request names, from the cache.
 func (p *Pipeline) current(r client.Request) *cache.Item {

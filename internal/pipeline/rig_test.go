@@ -29,7 +29,7 @@ import (
 // rig is a pipeline with everything real but the store, the authorizer, which
 // allows all, and the clock.
 type rig struct {
-	t      *testing.T
+	t      testing.TB
 	ctx    context.Context
 	clock  *clocktesting.FakePassiveClock
 	table  *api.Table
@@ -42,7 +42,7 @@ type rig struct {
 var start = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
 // newRig makes a pipeline without admission; namespaces need not exist.
-func newRig(t *testing.T) *rig {
+func newRig(t testing.TB) *rig {
 	t.Helper()
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	r := &rig{t: t, clock: clocktesting.NewFakePassiveClock(start), table: all.Table(), store: store.NewMemory()}
@@ -109,7 +109,7 @@ func (r *rig) revision() int64 {
 }
 
 // refused checks an error as a client would see it.
-func refused(t *testing.T, err error, code int32, reason metav1.StatusReason, parts ...string) metav1.Status {
+func refused(t testing.TB, err error, code int32, reason metav1.StatusReason, parts ...string) metav1.Status {
 	t.Helper()
 	var st apierrors.APIStatus
 	if !errors.As(err, &st) {

@@ -12,7 +12,6 @@ import (
 	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/monohull/monohull/internal/api"
@@ -164,52 +163,4 @@ func ScaleOf(k *api.Kind, o api.Object) *autoscalingv1.Scale {
 		Spec:   autoscalingv1.ScaleSpec{Replicas: spec},
 		Status: autoscalingv1.ScaleStatus{Replicas: status, Selector: selector},
 	}
-}
-
-func (p *Pipeline) updateScale(ctx context.Context, r client.Request, obj api.Object) (*cache.Item, error) {
-	s, ok := obj.(*autoscalingv1.Scale)
-	if !ok || r.Kind.Scale == nil {
-		return nil, methodNotAllowed(r, "update")
-	}
-	return p.writeScale(ctx, r, func(*autoscalingv1.Scale) (*autoscalingv1.Scale, error) { return s, nil })
-}
-
-func (p *Pipeline) patchScale(ctx context.Context, r client.Request, pt types.PatchType, patch []byte) (*cache.Item, error) {
-	if r.Kind.Scale == nil {
-		return nil, methodNotAllowed(r, "patch")
-	}
-	return p.writeScale(ctx, r, func(s *autoscalingv1.Scale) (*autoscalingv1.Scale, error) {
-		doc, err := api.EncodeJSON(s)
-		if err != nil {
-			return nil, err
-		}
-		out := &autoscalingv1.Scale{}
-		return out, apply(pt, doc, patch, out, r.Strict)
-	})
-}
-
-func (p *Pipeline) writeScale(ctx context.Context, r client.Request, next func(*autoscalingv1.Scale) (*autoscalingv1.Scale, error)) (*cache.Item, error) {
-	inner := r
-	inner.Subresource = ""
-	it, err := p.write(ctx, inner, 0, func(cur *cache.Item) (api.Object, error) {
-		s, err := next(ScaleOf(r.Kind, cur.Obj))
-		if err != nil {
-			return nil, err
-		}
-		if s.Spec.Replicas < 0 {
-			return nil, apierrors.NewInvalid(autoscalingv1.SchemeGroupVersion.WithKind("Scale").GroupKind(), r.Name, field.ErrorList{
-				field.Invalid(field.NewPath("spec", "replicas"), s.Spec.Replicas, "must be greater than or equal to 0"),
-			})
-		}
-		obj := cur.Obj.DeepCopyObject().(api.Object)
-		r.Kind.Scale.Set(obj, s.Spec.Replicas)
-		if s.ResourceVersion != "" {
-			obj.SetResourceVersion(s.ResourceVersion)
-		}
-		return obj, nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	return answer(ScaleOf(r.Kind, it.Obj)), nil
 }

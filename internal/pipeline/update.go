@@ -1,7 +1,6 @@
 package pipeline
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -44,9 +43,9 @@ func (p *Pipeline) Update(ctx context.Context, r client.Request, obj api.Object)
 			return nil, err
 		}
 		obj.SetResourceVersion("")
-		return p.create(ctx, r, obj)
+		return p.create(ctx, r, obj, true)
 	}
-	return p.write(ctx, r, rev, func(*cache.Item) (api.Object, error) {
+	return p.overwrite(ctx, r, rev, true, func(*cache.Item) (api.Object, error) {
 		return obj.DeepCopyObject().(api.Object), nil
 	})
 }
@@ -56,7 +55,7 @@ func (p *Pipeline) Modify(ctx context.Context, r client.Request, change func(api
 	if err := p.authorize(ctx, r, "update"); err != nil {
 		return nil, err
 	}
-	return p.write(ctx, r, 0, func(cur *cache.Item) (api.Object, error) {
+	return p.overwrite(ctx, r, 0, true, func(cur *cache.Item) (api.Object, error) {
 		obj := cur.Obj.DeepCopyObject().(api.Object)
 		if err := change(obj); err != nil {
 			return nil, err
@@ -66,9 +65,16 @@ func (p *Pipeline) Modify(ctx context.Context, r client.Request, change func(api
 	})
 }
 
-// write replaces an object by what next makes of the current one. rev, if not
-// zero, is the only version that may be replaced.
+// write is overwrite that tracks no fields: next has done so, or the write is
+// one whose fields nobody owns.
 func (p *Pipeline) write(ctx context.Context, r client.Request, rev int64, next func(*cache.Item) (api.Object, error)) (*cache.Item, error) {
+	return p.overwrite(ctx, r, rev, false, next)
+}
+
+// overwrite replaces an object by what next makes of the current one. rev, if
+// not zero, is the only version that may be replaced. track says that the
+// fields next changes become those of the request's manager.
+func (p *Pipeline) overwrite(ctx context.Context, r client.Request, rev int64, track bool, next func(*cache.Item) (api.Object, error)) (*cache.Item, error) {
 	for range maxAttempts {
 		cur := p.current(r)
 		if cur == nil {
@@ -92,7 +98,7 @@ func (p *Pipeline) write(ctx context.Context, r client.Request, rev int64, next 
 			}
 			continue
 		}
-		it, err := p.replace(ctx, r, cur, obj)
+		it, err := p.replace(ctx, r, cur, obj, track)
 		var c *store.Conflict
 		if !errors.As(err, &c) {
 			return it, storeError(r, err)
@@ -122,22 +128,28 @@ func (p *Pipeline) write(ctx context.Context, r client.Request, rev int64, next 
 }
 
 // replace takes one changed object through the steps and stores it over cur.
-func (p *Pipeline) replace(ctx context.Context, r client.Request, cur *cache.Item, obj api.Object) (*cache.Item, error) {
+func (p *Pipeline) replace(ctx context.Context, r client.Request, cur *cache.Item, obj api.Object, track bool) (*cache.Item, error) {
 	k, old := r.Kind, cur.Obj
 	if uid := obj.GetUID(); uid != "" && uid != old.GetUID() {
 		return nil, apierrors.NewConflict(k.GroupResource(), r.Name, fmt.Errorf("Precondition failed: UID in precondition: %v, UID in object meta: %v", uid, old.GetUID()))
 	}
 	obj.GetObjectKind().SetGroupVersionKind(noKind)
-	if err := p.settle(r, obj, old); err != nil {
-		return nil, err
-	}
 	if k.Default != nil {
 		k.Default(obj)
 	}
+	if track {
+		p.Fields.Update(p.tracking(r), old, obj)
+	}
+	entries := obj.GetManagedFields()
+	if err := p.settle(r, obj, old); err != nil {
+		return nil, err
+	}
+	obj.SetManagedFields(entries)
 	a := p.attributes(r, admission.Update, obj, old)
 	if err := p.admit(ctx, a, false); err != nil {
 		return nil, err
 	}
+	keepValid(r, obj, entries)
 	grant, err := p.Services.allocate(k, obj, old)
 	if err != nil {
 		return nil, err
@@ -169,18 +181,18 @@ func (p *Pipeline) replace(ctx context.Context, r client.Request, cur *cache.Ite
 	if err != nil {
 		return nil, err
 	}
+	if same, err := unchanged(k, cur, obj, value); same || err != nil {
+		return cur, err // nothing changed: no new revision
+	}
 	if r.DryRun {
 		obj.SetResourceVersion(old.GetResourceVersion())
 		return &cache.Item{Kind: k, Obj: obj}, nil
-	}
-	if raw, _ := cur.Proto(); raw != nil && bytes.Equal(raw, api.Raw(value)) {
-		return cur, nil // nothing changed: no new revision
 	}
 	var it *cache.Item
 	if finished(k, obj) {
 		it, err = p.remove(ctx, k, cur)
 	} else {
-		it, err = p.put(ctx, k, obj, value, func(key string) (int64, error) { return p.Store.Update(ctx, key, value, cur.Rev) })
+		it, err = p.putTracked(ctx, r, obj, value, track, func(key string, value []byte) (int64, error) { return p.Store.Update(ctx, key, value, cur.Rev) })
 	}
 	stored, unknown = err == nil, uncertain(err)
 	return it, err
