@@ -113,6 +113,9 @@ func (k *Kind) DecodeStored(value []byte, rev int64) (Object, []byte, error) {
 	}
 	obj.GetObjectKind().SetGroupVersionKind(noKind)
 	obj.SetResourceVersion(strconv.FormatInt(rev, 10))
+	if k.Restore != nil {
+		k.Restore(obj)
+	}
 	return obj, raw, nil
 }
 

@@ -73,8 +73,19 @@ type Kind struct {
 	Validate       func(Object) field.ErrorList
 	ValidateUpdate func(newObj, old Object) field.ErrorList
 	ValidateStatus func(newObj, old Object) field.ErrorList
-	// Warnings are sent to the client as Warning headers on create and update.
-	Warnings func(Object) []string
+	// Warnings are sent to the client as Warning headers on create and, unless
+	// UpdateWarnings is set, on update; StatusWarnings on writes of the status.
+	Warnings       func(Object) []string
+	UpdateWarnings func(newObj, old Object) []string
+	StatusWarnings func(Object) []string
+	// Date fills the times that a change is to carry, where its writer gave
+	// none. It runs before validation; old is nil at creation.
+	Date func(newObj, old Object, now time.Time)
+	// Restore puts back what the protobuf encoding does not keep.
+	Restore func(Object)
+	// Terminating writes into an object whose deletion begins what its status
+	// says of that. Nil for nothing.
+	Terminating func(obj Object, now time.Time)
 	// Deprecated is the warning that every request for the kind earns.
 	Deprecated string
 
@@ -171,6 +182,11 @@ type Spec[T Object] struct {
 	ValidateUpdate  func(newObj, old T) field.ErrorList
 	ValidateStatus  func(newObj, old T) field.ErrorList
 	Warnings        func(T) []string
+	UpdateWarnings  func(newObj, old T) []string
+	StatusWarnings  func(T) []string
+	Date            func(newObj, old T, now time.Time) // old is nil at creation
+	Restore         func(T)
+	Terminating     func(obj T, now time.Time)
 	Deprecated      string
 	Fields          map[string]func(T) string
 	Columns         []metav1.TableColumnDefinition
@@ -219,6 +235,22 @@ func Define[T Object](s Spec[T]) *Kind {
 	k.ValidateStatus = judge(s.ValidateStatus)
 	if s.Warnings != nil {
 		k.Warnings = func(o Object) []string { return s.Warnings(o.(T)) }
+	}
+	if s.UpdateWarnings != nil {
+		k.UpdateWarnings = func(n, old Object) []string { return s.UpdateWarnings(n.(T), old.(T)) }
+	}
+	if s.StatusWarnings != nil {
+		k.StatusWarnings = func(o Object) []string { return s.StatusWarnings(o.(T)) }
+	}
+	if s.Date != nil {
+		k.Date = func(n, old Object, now time.Time) {
+			was, _ := old.(T)
+			s.Date(n.(T), was, now)
+		}
+	}
+	k.Restore = one(s.Restore)
+	if s.Terminating != nil {
+		k.Terminating = func(o Object, now time.Time) { s.Terminating(o.(T), now) }
 	}
 	if len(s.Fields) > 0 {
 		k.Fields = func(o Object, name string) string {

@@ -33,8 +33,11 @@ type Request struct {
 	Name        string
 	Subresource string // "", "status", "scale", "finalize", "binding", "eviction", …
 	Manager     string // field manager
-	Force       bool   // of a server-side apply: take fields from whom they are
-	DryRun      bool
+	// Admitted says that admission has seen the write in another form: as a
+	// Binding, an Eviction, a Scale.
+	Admitted bool
+	Force    bool // of a server-side apply: take fields from whom they are
+	DryRun   bool
 	// Collection says that the object is deleted as one of a collection: what
 	// the user needs is the right to delete that.
 	Collection bool

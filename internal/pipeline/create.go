@@ -12,9 +12,11 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/monohull/monohull/internal/admission"
 	"github.com/monohull/monohull/internal/api"
+	apimeta "github.com/monohull/monohull/internal/api/meta"
 	"github.com/monohull/monohull/internal/cache"
 	"github.com/monohull/monohull/internal/client"
 	"github.com/monohull/monohull/internal/store"
@@ -60,7 +62,7 @@ func (p *Pipeline) create(ctx context.Context, r client.Request, obj api.Object,
 			attempt.SetName(generateName(base))
 			r.Name = attempt.GetName()
 		}
-		it, err := p.createNamed(ctx, r, attempt, track)
+		it, err := p.createNamed(ctx, r, attempt, track, base != "")
 		if base != "" && errors.Is(err, store.ErrExists) && try < maxNameRetries {
 			continue
 		}
@@ -71,7 +73,7 @@ func (p *Pipeline) create(ctx context.Context, r client.Request, obj api.Object,
 	}
 }
 
-func (p *Pipeline) createNamed(ctx context.Context, r client.Request, obj api.Object, track bool) (*cache.Item, error) {
+func (p *Pipeline) createNamed(ctx context.Context, r client.Request, obj api.Object, track, generated bool) (*cache.Item, error) {
 	k := r.Kind
 	if r.Name == "" {
 		r.Name = obj.GetName()
@@ -86,6 +88,9 @@ func (p *Pipeline) createNamed(ctx context.Context, r client.Request, obj api.Ob
 	if k.Generation {
 		obj.SetGeneration(1)
 	}
+	if k.Stamp != nil {
+		k.Stamp(obj, r.User)
+	}
 	if k.Default != nil {
 		k.Default(obj)
 	}
@@ -94,6 +99,9 @@ func (p *Pipeline) createNamed(ctx context.Context, r client.Request, obj api.Ob
 	}
 	entries := obj.GetManagedFields()
 	a := p.attributes(r, admission.Create, obj, nil)
+	a.Generated = generated
+	kept := false
+	defer func() { a.Outcome.Tell(kept) }()
 	if err := p.admit(ctx, a, false); err != nil {
 		return nil, err
 	}
@@ -103,6 +111,9 @@ func (p *Pipeline) createNamed(ctx context.Context, r client.Request, obj api.Ob
 	}
 	if k.PrepareCreate != nil {
 		k.PrepareCreate(obj)
+	}
+	if k.Date != nil {
+		k.Date(obj, nil, p.Clock.Now())
 	}
 	// what is taken for an object that is not stored after all is given back
 	grant, err := p.Services.allocate(k, obj, nil)
@@ -115,12 +126,21 @@ func (p *Pipeline) createNamed(ctx context.Context, r client.Request, obj api.Ob
 			grant.undo()
 		}
 	}()
-	if k.Validate != nil {
-		if errs := k.Validate(obj); len(errs) > 0 {
-			return nil, apierrors.NewInvalid(k.GVK.GroupKind(), obj.GetName(), errs)
-		}
+	validate := k.Validate
+	if v := versionOf(r).Validate; v != nil {
+		validate = v
 	}
-	p.warn(r, obj)
+	var errs field.ErrorList
+	if validate != nil {
+		errs = validate(obj)
+	}
+	if len(errs) == 0 {
+		errs = apimeta.Common(obj, k.Namespaced)
+	}
+	if len(errs) > 0 {
+		return nil, apierrors.NewInvalid(k.GVK.GroupKind(), obj.GetName(), errs)
+	}
+	p.warn(r, obj, nil)
 	if err := p.admit(ctx, a, true); err != nil {
 		return nil, err
 	}
@@ -140,7 +160,7 @@ func (p *Pipeline) createNamed(ctx context.Context, r client.Request, obj api.Ob
 		return nil, err
 	}
 	it, err := p.putTracked(ctx, r, obj, value, track, func(key string, value []byte) (int64, error) { return p.Store.Create(ctx, key, value) })
-	stored = err == nil || uncertain(err)
+	kept, stored = err == nil, err == nil || uncertain(err)
 	return it, err
 }
 

@@ -46,8 +46,12 @@ func (p *Pipeline) Delete(ctx context.Context, r client.Request, o metav1.Delete
 		if err := preconditions(r, cur.Obj, o.Preconditions); err != nil {
 			return nil, err
 		}
-		if err := p.admit(ctx, p.attributes(r, admission.Delete, nil, cur.Obj), true); err != nil {
-			return nil, err
+		if !r.Admitted {
+			a := p.attributes(r, admission.Delete, nil, cur.Obj)
+			a.Options = &o
+			if err := p.admitBoth(ctx, a); err != nil {
+				return nil, err
+			}
 		}
 		if r.DryRun {
 			return cur, nil
@@ -121,8 +125,8 @@ func markDeleted(k *api.Kind, obj api.Object, o metav1.DeleteOptions, now time.T
 	if first && obj.GetGeneration() > 0 {
 		obj.SetGeneration(obj.GetGeneration() + 1)
 	}
-	if ns, ok := obj.(*corev1.Namespace); ok {
-		ns.Status.Phase = corev1.NamespaceTerminating
+	if k.Terminating != nil {
+		k.Terminating(obj, now)
 	}
 	return true
 }

@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
+	"github.com/monohull/monohull/internal/admission"
 	"github.com/monohull/monohull/internal/api"
 	"github.com/monohull/monohull/internal/cache"
 	"github.com/monohull/monohull/internal/client"
@@ -39,6 +40,10 @@ func (p *Pipeline) evict(ctx context.Context, r client.Request, e *policyv1.Evic
 		o = *e.DeleteOptions
 	}
 	r.DryRun = r.DryRun || len(o.DryRun) > 0
+	if err := p.admitBoth(ctx, p.attributes(r, admission.Create, e, nil)); err != nil {
+		return nil, err
+	}
+	r.Admitted = true
 	pinned := o.Preconditions != nil && o.Preconditions.ResourceVersion != nil
 	for range maxAttempts {
 		cur := p.current(r)
@@ -135,7 +140,7 @@ func sparesUnready(b *policyv1.PodDisruptionBudget) bool {
 func (p *Pipeline) spend(ctx context.Context, r client.Request, budget, pod string) error {
 	inner := client.Request{
 		User: r.User, Kind: p.Table.ByGVK(budgetKind), Namespace: r.Namespace, Name: budget,
-		Subresource: "status", Manager: r.Manager, DryRun: r.DryRun,
+		Subresource: "status", Manager: r.Manager, DryRun: r.DryRun, Admitted: true,
 	}
 	_, err := p.write(ctx, inner, 0, func(cur *cache.Item) (api.Object, error) {
 		b := cur.Obj.DeepCopyObject().(*policyv1.PodDisruptionBudget)

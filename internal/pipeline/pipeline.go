@@ -158,33 +158,47 @@ func parseRevision(r client.Request, v string) (int64, error) {
 }
 
 func (p *Pipeline) admit(ctx context.Context, a *admission.Attributes, validate bool) error {
-	for _, pl := range p.Admission {
-		step := pl.Mutate
-		if validate {
-			step = pl.Validate
-		}
-		if step == nil {
-			continue
-		}
-		if err := step(ctx, a); err != nil {
-			return err
-		}
+	if validate {
+		return admission.Validate(ctx, p.Admission, a)
 	}
-	return nil
+	return admission.Mutate(ctx, p.Admission, a)
+}
+
+// admitBoth takes what is not stored itself through both passes: the body of a
+// subresource, a deletion.
+func (p *Pipeline) admitBoth(ctx context.Context, a *admission.Attributes) error {
+	if err := p.admit(ctx, a, false); err != nil {
+		return err
+	}
+	return p.admit(ctx, a, true)
 }
 
 func (p *Pipeline) attributes(r client.Request, op admission.Operation, obj, old api.Object) *admission.Attributes {
 	return &admission.Attributes{
 		User: r.User, Kind: r.Kind, Namespace: r.Namespace, Name: r.Name, Subresource: r.Subresource,
-		Operation: op, Object: obj, Old: old, Warn: r.Warn,
+		Operation: op, Object: obj, Old: old, Warn: r.Warn, DryRun: r.DryRun, Requested: versionOf(r).GVR(), Outcome: &admission.Outcome{},
 	}
 }
 
-func (p *Pipeline) warn(r client.Request, obj api.Object) {
-	if r.Warn == nil || r.Kind.Warnings == nil {
+// warn tells the client what is doubtful in what it wrote; old is nil at
+// creation.
+func (p *Pipeline) warn(r client.Request, obj, old api.Object) {
+	if r.Warn == nil {
 		return
 	}
-	for _, w := range r.Kind.Warnings(obj) {
+	var list []string
+	switch k := r.Kind; {
+	case r.Subresource == "status":
+		if k.StatusWarnings != nil {
+			list = k.StatusWarnings(obj)
+		}
+	case r.Subresource != "":
+	case old != nil && k.UpdateWarnings != nil:
+		list = k.UpdateWarnings(obj, old)
+	case k.Warnings != nil:
+		list = k.Warnings(obj)
+	}
+	for _, w := range list {
 		r.Warn(w)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"github.com/monohull/monohull/internal/admission"
 	"github.com/monohull/monohull/internal/api"
 	"github.com/monohull/monohull/internal/cache"
 	"github.com/monohull/monohull/internal/client"
@@ -63,7 +64,7 @@ func (p *Pipeline) applyScale(ctx context.Context, r client.Request, document []
 
 func (p *Pipeline) writeScale(ctx context.Context, r client.Request, next nextScale) (*cache.Item, error) {
 	inner := r
-	inner.Subresource = ""
+	inner.Subresource, inner.Admitted = "", true
 	it, err := p.write(ctx, inner, 0, func(cur *cache.Item) (api.Object, error) {
 		f, entries, err := p.Fields.Scale(p.tracking(r), cur.Obj.GetManagedFields())
 		if err != nil {
@@ -84,6 +85,9 @@ func (p *Pipeline) writeScale(ctx context.Context, r client.Request, next nextSc
 			resource := r.Kind.GroupResource()
 			resource.Resource += "/scale"
 			return nil, apierrors.NewConflict(resource, r.Name, fmt.Errorf("Precondition failed: UID in precondition: %v, UID in object meta: %v", s.UID, cur.Obj.GetUID()))
+		}
+		if err := p.admitBoth(ctx, p.attributes(r, admission.Update, s, was)); err != nil {
+			return nil, err
 		}
 		obj := cur.Obj.DeepCopyObject().(api.Object)
 		r.Kind.Scale.Set(obj, s.Spec.Replicas)

@@ -12,24 +12,13 @@ import (
 	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"github.com/monohull/monohull/internal/admission"
 	"github.com/monohull/monohull/internal/api"
 	"github.com/monohull/monohull/internal/api/core"
 	"github.com/monohull/monohull/internal/cache"
 	"github.com/monohull/monohull/internal/client"
 )
-
-// subresourceValidation judges changes of subresources by "resource/name".
-var subresourceValidation = map[string]func(newObj, old api.Object) field.ErrorList{
-	"pods/" + subBinding: nil, // bind has judged it
-	"pods/ephemeralcontainers": func(n, old api.Object) field.ErrorList {
-		return core.ValidateEphemeralContainersUpdate(n.(*corev1.Pod), old.(*corev1.Pod))
-	},
-	"namespaces/finalize": func(n, old api.Object) field.ErrorList {
-		return core.ValidateNamespaceFinalize(n.(*corev1.Namespace), old.(*corev1.Namespace))
-	},
-}
 
 func (p *Pipeline) createSubresource(ctx context.Context, r client.Request, obj api.Object) (*cache.Item, error) {
 	switch body := obj.(type) {
@@ -52,8 +41,11 @@ func (p *Pipeline) bind(ctx context.Context, r client.Request, b *corev1.Binding
 	if len(errs) > 0 {
 		return nil, apierrors.NewInvalid(corev1.SchemeGroupVersion.WithKind("Binding").GroupKind(), r.Name, errs)
 	}
+	if err := p.admitBoth(ctx, p.attributes(r, admission.Create, b, nil)); err != nil {
+		return nil, err
+	}
 	inner := r
-	inner.Subresource = subBinding
+	inner.Subresource, inner.Admitted = subBinding, true
 	refuse := func(format string, a ...any) error {
 		return apierrors.NewConflict(corev1.Resource("pods/binding"), r.Name, fmt.Errorf(format, a...))
 	}
@@ -72,6 +64,9 @@ func (p *Pipeline) bind(ctx context.Context, r client.Request, b *corev1.Binding
 		pod.Spec.NodeName = b.Target.Name
 		for k, v := range b.Annotations {
 			metav1.SetMetaDataAnnotation(&pod.ObjectMeta, k, v)
+		}
+		for k, v := range b.Labels {
+			metav1.SetMetaDataLabel(&pod.ObjectMeta, k, v)
 		}
 		setPodScheduled(pod, p.Clock.Now())
 		return pod, nil
@@ -111,15 +106,6 @@ func (p *Pipeline) settleSubresource(r client.Request, obj, old api.Object) erro
 	switch r.Subresource {
 	case subBinding:
 		return nil // bind made obj of old itself
-	case "ephemeralcontainers":
-		pod, was := obj.(*corev1.Pod), old.DeepCopyObject().(*corev1.Pod)
-		was.Spec.EphemeralContainers = pod.Spec.EphemeralContainers
-		was.ResourceVersion = pod.ResourceVersion
-		*pod = *was
-		if !r.Kind.SpecEqual(obj, old) {
-			obj.SetGeneration(old.GetGeneration() + 1)
-		}
-		return nil
 	}
 	if part := r.Kind.Parts[r.Subresource]; part != nil {
 		part.Settle(obj, old)
@@ -137,6 +123,9 @@ func (p *Pipeline) settleSubresource(r client.Request, obj, old api.Object) erro
 func (p *Pipeline) token(ctx context.Context, r client.Request, req *authenticationv1.TokenRequest) (*cache.Item, error) {
 	if p.Tokens == nil {
 		return nil, methodNotAllowed(r, "create")
+	}
+	if err := p.admitBoth(ctx, p.attributes(r, admission.Create, req, nil)); err != nil {
+		return nil, err
 	}
 	issued, err := p.Tokens.Request(ctx, r.Namespace, r.Name, req, nil)
 	if err != nil {

@@ -7,9 +7,11 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/monohull/monohull/internal/admission"
 	"github.com/monohull/monohull/internal/api"
+	apimeta "github.com/monohull/monohull/internal/api/meta"
 	"github.com/monohull/monohull/internal/cache"
 	"github.com/monohull/monohull/internal/client"
 	"github.com/monohull/monohull/internal/store"
@@ -145,9 +147,20 @@ func (p *Pipeline) replace(ctx context.Context, r client.Request, cur *cache.Ite
 		return nil, err
 	}
 	obj.SetManagedFields(entries)
+	if k.Date != nil {
+		k.Date(obj, old, p.Clock.Now())
+	}
 	a := p.attributes(r, admission.Update, obj, old)
-	if err := p.admit(ctx, a, false); err != nil {
-		return nil, err
+	kept := false
+	defer func() { a.Outcome.Tell(kept) }()
+	judged := !r.Admitted // what was admitted in another form is not again
+	if judged {
+		if err := p.admit(ctx, a, false); err != nil {
+			return nil, err
+		}
+		if k.Generation && r.Subresource == "" && obj.GetGeneration() == old.GetGeneration() && !k.SpecEqual(obj, old) {
+			obj.SetGeneration(old.GetGeneration() + 1)
+		}
 	}
 	keepValid(r, obj, entries)
 	grant, err := p.Services.allocate(k, obj, old)
@@ -166,11 +179,11 @@ func (p *Pipeline) replace(ctx context.Context, r client.Request, cur *cache.Ite
 	if err := p.validateUpdate(r, obj, old); err != nil {
 		return nil, err
 	}
-	if r.Subresource == "" {
-		p.warn(r, obj)
-	}
-	if err := p.admit(ctx, a, true); err != nil {
-		return nil, err
+	p.warn(r, obj, old)
+	if judged {
+		if err := p.admit(ctx, a, true); err != nil {
+			return nil, err
+		}
 	}
 	if p.Roles != nil && r.Subresource == "" {
 		if err := p.Roles.Check(ctx, r.User, obj, old); err != nil {
@@ -195,6 +208,7 @@ func (p *Pipeline) replace(ctx context.Context, r client.Request, cur *cache.Ite
 		it, err = p.putTracked(ctx, r, obj, value, track, func(key string, value []byte) (int64, error) { return p.Store.Update(ctx, key, value, cur.Rev) })
 	}
 	stored, unknown = err == nil, uncertain(err)
+	kept = stored
 	return it, err
 }
 
@@ -202,15 +216,17 @@ func (p *Pipeline) replace(ctx context.Context, r client.Request, cur *cache.Ite
 func (p *Pipeline) settle(r client.Request, obj, old api.Object) error {
 	k := r.Kind
 	obj.SetUID(old.GetUID())
-	obj.SetCreationTimestamp(old.GetCreationTimestamp())
-	obj.SetDeletionTimestamp(old.GetDeletionTimestamp())
-	obj.SetDeletionGracePeriodSeconds(old.GetDeletionGracePeriodSeconds())
-	obj.SetSelfLink("")
-	obj.SetGenerateName(old.GetGenerateName())
-	obj.SetGeneration(old.GetGeneration())
-	if k.Parts[r.Subresource] != nil {
-		return p.settleSubresource(r, obj, old)
+	if t := old.GetCreationTimestamp(); !t.IsZero() {
+		obj.SetCreationTimestamp(t)
 	}
+	if t := old.GetDeletionTimestamp(); t != nil {
+		obj.SetDeletionTimestamp(t)
+	}
+	if g := old.GetDeletionGracePeriodSeconds(); g != nil && obj.GetDeletionGracePeriodSeconds() == nil {
+		obj.SetDeletionGracePeriodSeconds(g)
+	}
+	obj.SetSelfLink("")
+	obj.SetGeneration(old.GetGeneration())
 	switch r.Subresource {
 	case "":
 		if k.CopyStatus != nil {
@@ -230,40 +246,32 @@ func (p *Pipeline) settle(r client.Request, obj, old api.Object) error {
 		if k.PrepareStatus != nil {
 			k.PrepareStatus(obj, old)
 		}
-	case "finalize":
-		if k.CopyStatus != nil {
-			k.CopyStatus(obj, old)
-		}
-		keepMetadata(obj, old)
 	default:
 		return p.settleSubresource(r, obj, old)
 	}
 	return nil
 }
 
-func keepMetadata(obj, old api.Object) {
-	obj.SetLabels(old.GetLabels())
-	obj.SetAnnotations(old.GetAnnotations())
-	obj.SetOwnerReferences(old.GetOwnerReferences())
-	obj.SetFinalizers(old.GetFinalizers())
-}
-
 func (p *Pipeline) validateUpdate(r client.Request, obj, old api.Object) error {
-	validate := r.Kind.ValidateUpdate
-	if r.Subresource == "status" {
+	var validate func(newObj, old api.Object) field.ErrorList
+	switch r.Subresource {
+	case "":
+		if validate = r.Kind.ValidateUpdate; versionOf(r).ValidateUpdate != nil {
+			validate = versionOf(r).ValidateUpdate
+		}
+	case "status":
 		validate = r.Kind.ValidateStatus
-	}
-	if part := r.Kind.Parts[r.Subresource]; part != nil {
-		validate = part.Validate
-	}
-	if s, ok := subresourceValidation[r.Kind.Plural+"/"+r.Subresource]; ok {
-		validate = s
-	}
-	if validate == nil {
-		return nil
+	default: // a binding has been judged by itself
+		if part := r.Kind.Parts[r.Subresource]; part != nil {
+			validate = part.Validate
+		}
 	}
 	obj.SetResourceVersion(old.GetResourceVersion())
-	if errs := validate(obj, old); len(errs) > 0 {
+	errs := apimeta.CommonUpdate(obj, old, r.Kind.Namespaced)
+	if validate != nil {
+		errs = append(errs, validate(obj, old)...)
+	}
+	if len(errs) > 0 {
 		return apierrors.NewInvalid(r.Kind.GVK.GroupKind(), obj.GetName(), errs)
 	}
 	return nil

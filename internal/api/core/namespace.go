@@ -60,7 +60,8 @@ func namespaceRow() *api.Kind {
 		Fields: map[string]func(*corev1.Namespace) string{
 			"status.phase": func(n *corev1.Namespace) string { return string(n.Status.Phase) },
 		},
-		Columns: []metav1.TableColumnDefinition{meta.NameColumn, meta.Text("Status", "The status of the namespace."), meta.AgeColumn},
+		Terminating: func(n *corev1.Namespace, _ time.Time) { n.Status.Phase = corev1.NamespaceTerminating },
+		Columns:     []metav1.TableColumnDefinition{meta.NameColumn, meta.Text("Status", "The status of the namespace."), meta.AgeColumn},
 		Row: func(n *corev1.Namespace, now time.Time) []any {
 			return []any{n.Name, string(n.Status.Phase), meta.Age(n.CreationTimestamp, now)}
 		},
