@@ -57,6 +57,20 @@ func (c *call) selection() (selection, error) {
 		if err != nil {
 			return s, apierrors.NewBadRequest(fmt.Sprintf("unable to parse field selector: %v", err))
 		}
+		if names := c.ver.Fields; names != nil {
+			if sel, err = sel.Transform(func(name, value string) (string, string, error) {
+				if own, ok := names[name]; ok {
+					return own, value, nil
+				}
+				if name == "metadata.name" || name == "metadata.namespace" {
+					return name, value, nil
+				}
+				return "", "", fmt.Errorf("field label not supported: %s", name)
+			}); err != nil {
+				return s, apierrors.NewBadRequest(fmt.Sprintf("Unable to find %q that match label selector %q, field selector %q: %v",
+					c.ver.GVR().String(), c.query.Get("labelSelector"), v, err))
+			}
+		}
 		for _, r := range sel.Requirements() {
 			if r.Field != "metadata.name" && !(r.Field == "metadata.namespace" && c.kind.Namespaced) && !slices.Contains(c.kind.FieldNames, r.Field) {
 				return s, apierrors.NewBadRequest(fmt.Sprintf("Unable to find %q that match label selector %q, field selector %q: field label not supported: %s",

@@ -58,6 +58,9 @@ func (c *call) proxy() error {
 	if err != nil {
 		return err
 	}
+	if err := c.connect(); err != nil {
+		return err
+	}
 	_, rest, _ := strings.Cut(c.req.URL.Path, "/"+c.plural+"/"+c.name+"/proxy")
 	to.Path = utilnet.JoinPreservingTrailingSlash(to.Path, rest)
 	req := c.req.Clone(c.req.Context())

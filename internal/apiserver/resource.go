@@ -1,6 +1,7 @@
 package apiserver
 
 import (
+	"context"
 	"net/http"
 	"slices"
 
@@ -67,6 +68,9 @@ func (s *Server) serveResource(w http.ResponseWriter, req *http.Request, info *r
 		if m != "" {
 			warn(c.w, m)
 		}
+	}
+	if make := c.s.Computed[c.plural]; make != nil && c.gv == corev1.SchemeGroupVersion {
+		return c.compute(make)
 	}
 	switch c.verb {
 	case "get":
@@ -384,6 +388,44 @@ func (c *call) success(code int) error {
 	return nil
 }
 
+// connect takes the opening of a connection through admission.
+func (c *call) connect() error {
+	if c.s.Connect == nil {
+		return nil
+	}
+	return c.s.Connect(c.req.Context(), client.Request{
+		User: c.user, Kind: c.kind, Version: c.ver, Namespace: c.namespace, Name: c.name, Subresource: c.subresource,
+		Warn: func(m string) { warn(c.w, m) },
+	})
+}
+
+// compute answers a read of objects that are made for it.
+func (c *call) compute(make func(context.Context) []api.Object) error {
+	sel, err := c.selection()
+	if err != nil {
+		return err
+	}
+	var items []*cache.Item
+	for _, o := range make(c.req.Context()) {
+		it := cache.NewItem(c.kind, o, 0, nil)
+		switch {
+		case c.verb == "get" && o.GetName() == c.name:
+			return c.reply(http.StatusOK, it)
+		case c.verb == "list" && sel.matches(o):
+			items = append(items, it)
+		}
+	}
+	if c.verb == "get" {
+		return apierrors.NewNotFound(schema.GroupResource{Resource: c.kind.Singular}, c.name)
+	}
+	body, err := viewListBytes(c.kind, items, listMeta{}, c.view, c.s.Clock.Now())
+	if err != nil {
+		return err
+	}
+	respond(c.w, c.view, http.StatusOK, body)
+	return nil
+}
+
 // stream hands a request for a pod's streams to the node that runs it.
 func (c *call) stream() error {
 	it := c.current()
@@ -396,6 +438,11 @@ func (c *call) stream() error {
 		a := c.attributes(c.user)
 		a.Verb = "create"
 		if err := auth.Check(c.req.Context(), c.s.Authorizer, a); err != nil {
+			return err
+		}
+	}
+	if c.subresource != "log" {
+		if err := c.connect(); err != nil {
 			return err
 		}
 	}

@@ -42,6 +42,12 @@ type Config struct {
 	Authorizer    authorizer.Authorizer
 	Rules         authorizer.RuleResolver
 	Streams       func(pod *corev1.Pod) (streams.Backend, error)
+	// Connect, where set, takes a request that opens a connection through
+	// admission.
+	Connect func(ctx context.Context, r client.Request) error
+	// Computed are objects of the core group that are made when they are read,
+	// by resource.
+	Computed map[string]func(context.Context) []api.Object
 	// Checks are the parts that /livez, /readyz and /healthz report on.
 	Checks  []Check
 	Metrics http.Handler

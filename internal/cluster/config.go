@@ -37,8 +37,18 @@ type Config struct {
 	EtcdEndpoints   []string
 	TLSSANs         []string
 	Identity        Identity
+	Admission       Admission
+	OldVersions     string // OldServed, OldListed or OldRefused; empty: OldServed
 	Logger          *slog.Logger
 }
+
+// What becomes of API versions that upstream has ceased to serve: they are
+// served to whoever names them, listed in discovery like the others, or refused.
+const (
+	OldServed  = "served"
+	OldListed  = "listed"
+	OldRefused = "refused"
+)
 
 // Defaults of the command line.
 const (
@@ -91,6 +101,11 @@ func (c *Config) complete() error {
 	if c.NodeIP == "" {
 		// a machine without a network: the pods' bridge is its only address
 		c.NodeIP = first(c.podCIDR(), 1).String()
+	}
+	switch c.OldVersions {
+	case "", OldServed, OldListed, OldRefused:
+	default:
+		return fmt.Errorf("--old-api-versions %s: it is one of %s, %s, %s", c.OldVersions, OldServed, OldListed, OldRefused)
 	}
 	for _, d := range c.Disable {
 		switch d {

@@ -27,6 +27,8 @@ import (
 	"github.com/monohull/monohull/internal/controllers/identity"
 	"github.com/monohull/monohull/internal/controllers/lifecycle"
 	"github.com/monohull/monohull/internal/controllers/node"
+	"github.com/monohull/monohull/internal/controllers/protection"
+	"github.com/monohull/monohull/internal/controllers/quota"
 	"github.com/monohull/monohull/internal/controllers/record"
 	"github.com/monohull/monohull/internal/controllers/service"
 	"github.com/monohull/monohull/internal/controllers/workload"
@@ -41,6 +43,7 @@ type control struct {
 	server       *apiserver.Server
 	tokens       *auth.TokenIssuer
 	identities   *identities
+	reservations *admission.Reservations
 	bootstrapped atomic.Bool
 	backend      atomic.Pointer[streams.Backend] // of this server's node
 }
@@ -56,18 +59,24 @@ func (c *cluster) newControl(ctx context.Context) (*control, error) {
 	}
 	services := pipeline.NewAllocator(c.cfg.ServiceCIDR, pipeline.DefaultNodePorts)
 	services.Load(c.caches.Of(api.For[*corev1.Service](table)).Snapshot())
+	reservations := admission.NewReservations()
+	chain, err := c.newAdmission(reader, id.authz, reservations)
+	if err != nil {
+		return nil, err
+	}
 	writer := pipeline.New(pipeline.Config{
-		Table: table, Store: c.store, Caches: c.caches, Authorizer: id.authz, Admission: admission.Chain(reader), Services: services,
+		Table: table, Store: c.store, Caches: c.caches, Authorizer: id.authz, Admission: chain, Services: services,
 		Tokens: id.tokens, Roles: roleGuard{auth.Escalation{RBAC: id.rbac, Authorizer: id.authz}}, Clock: c.clock, Logger: c.cfg.Logger,
 	})
 	c.admin = client.New(table, c.caches, writer, serverUser)
 	c.events = record.New(c.clock, c.cfg.Logger)
 
-	ctl := &control{tokens: id.tokens, identities: id}
+	ctl := &control{tokens: id.tokens, identities: id, reservations: reservations}
 	registry := prometheus.NewRegistry()
 	ctl.server = apiserver.New(apiserver.Config{
 		Table: table, Caches: c.caches, Writer: writer, Authenticator: id.authn, Authorizer: id.authz, Rules: id.authz,
-		Streams: ctl.streamsOf, Checks: c.checks(ctl),
+		Streams: ctl.streamsOf, Connect: writer.Connect, Checks: c.checks(ctl), Computed: c.computed(),
+		ListOldVersions: c.cfg.OldVersions == OldListed, RefuseOldVersions: c.cfg.OldVersions == OldRefused,
 		Metrics:       promhttp.HandlerFor(prometheus.Gatherers{registry, prometheus.DefaultGatherer}, promhttp.HandlerOpts{}),
 		OIDCDiscovery: id.discovery, OIDCKeys: id.keys, Address: address, Clock: c.clock, Logger: c.cfg.Logger,
 	})
@@ -121,12 +130,11 @@ func (c *cluster) runControllers(ctx context.Context, ctl *control) {
 	}
 	if !c.cfg.disabled(PartController) {
 		id, cfg := ctl.identities, &c.cfg.Identity
-		list := append(controlLoops(deps), identity.TokenControllers(deps, identity.Config{
-			Tokens: id.tokens, CleanUpPeriod: cfg.LegacyCleanUp, Trust: id.trust, TrustChanges: id.trustChanges,
-		})...)
-		list = append(list, certificates.Controllers(deps, certificates.Config{
-			Signers: certificates.BuiltIn(id.signer), Life: cfg.SigningDuration, Authorizer: id.authz,
-		})...)
+		list := controlLoops(deps, loopConfig{
+			tokens:       identity.Config{Tokens: id.tokens, CleanUpPeriod: cfg.LegacyCleanUp, Trust: id.trust, TrustChanges: id.trustChanges},
+			certificates: certificates.Config{Signers: certificates.BuiltIn(id.signer), Life: cfg.SigningDuration, Authorizer: id.authz},
+			reservations: ctl.reservations,
+		})
 		c.run("controllers", func() error { return controllers.Run(ctx, c.cfg.Logger, list) })
 	}
 	if !c.cfg.disabled(PartScheduler) {
@@ -134,11 +142,23 @@ func (c *cluster) runControllers(ctx context.Context, ctl *control) {
 	}
 }
 
+// loopConfig is what some controllers are made of beside what all are.
+type loopConfig struct {
+	tokens       identity.Config
+	certificates certificates.Config
+	reservations *admission.Reservations
+}
+
 // controlLoops lists every controller.
-func controlLoops(deps controllers.Deps) []*controllers.Controller {
+func controlLoops(deps controllers.Deps, cfg loopConfig) []*controllers.Controller {
 	var list []*controllers.Controller
 	for _, area := range []func(controllers.Deps) []*controllers.Controller{
-		workload.Controllers, service.Controllers, lifecycle.Controllers, identity.Controllers, node.Controllers,
+		workload.Controllers, service.Controllers, lifecycle.Controllers, identity.Controllers, node.Controllers, protection.Controllers,
+		func(d controllers.Deps) []*controllers.Controller { return identity.TokenControllers(d, cfg.tokens) },
+		func(d controllers.Deps) []*controllers.Controller {
+			return certificates.Controllers(d, cfg.certificates)
+		},
+		func(d controllers.Deps) []*controllers.Controller { return quota.Controllers(d, cfg.reservations) },
 	} {
 		list = append(list, area(deps)...)
 	}

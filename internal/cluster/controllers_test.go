@@ -12,10 +12,13 @@ import (
 
 	"k8s.io/utils/clock"
 
+	"github.com/monohull/monohull/internal/admission"
 	"github.com/monohull/monohull/internal/api/all"
+	"github.com/monohull/monohull/internal/auth"
 	"github.com/monohull/monohull/internal/cache"
 	"github.com/monohull/monohull/internal/client"
 	"github.com/monohull/monohull/internal/controllers"
+	"github.com/monohull/monohull/internal/controllers/identity"
 	"github.com/monohull/monohull/internal/controllers/record"
 	"github.com/monohull/monohull/internal/store"
 )
@@ -36,6 +39,9 @@ func loops() []*controllers.Controller {
 	return controlLoops(controllers.Deps{
 		Client: func(string) *client.Client { return c }, Clock: clock.RealClock{}, Log: log, Recorder: record.New(clock.RealClock{}, log).Recorder,
 		ClusterCIDRs: []netip.Prefix{netip.MustParsePrefix(DefaultClusterCIDR)},
+	}, loopConfig{
+		tokens:       identity.Config{Tokens: &auth.TokenIssuer{}, Trust: func() identity.Trust { return identity.Trust{} }},
+		reservations: admission.NewReservations(),
 	})
 }
 

@@ -164,6 +164,11 @@ func (p *Pipeline) admit(ctx context.Context, a *admission.Attributes, validate 
 	return admission.Mutate(ctx, p.Admission, a)
 }
 
+// Connect takes the opening of a connection through admission.
+func (p *Pipeline) Connect(ctx context.Context, r client.Request) error {
+	return p.admitBoth(ctx, p.attributes(r, admission.Connect, nil, nil))
+}
+
 // admitBoth takes what is not stored itself through both passes: the body of a
 // subresource, a deletion.
 func (p *Pipeline) admitBoth(ctx context.Context, a *admission.Attributes) error {

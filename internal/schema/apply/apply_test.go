@@ -244,3 +244,36 @@ func TestUserAgentsNameManagers(t *testing.T) {
 		}
 	}
 }
+
+// TestOldVersionsAreSpoken updates and applies in every version that is served.
+func TestOldVersionsAreSpoken(t *testing.T) {
+	table := all.Table()
+	m := New(table, nil)
+	n := 0
+	for _, k := range table.Kinds() {
+		for _, v := range k.Versions {
+			n++
+			gv := v.GVK.GroupVersion().String()
+			obj := k.New()
+			obj.SetName("m")
+			obj.SetLabels(map[string]string{"a": "b"})
+			m.Update(Write{Kind: k, Version: v, Manager: "x", Now: now}, nil, obj)
+			if e := obj.GetManagedFields(); len(e) != 1 || e[0].APIVersion != gv {
+				t.Errorf("%v: an update left %+v", v.GVK, e)
+				continue
+			}
+			obj.SetUID("u")
+			doc := fmt.Sprintf(`{"apiVersion":%q,"kind":%q,"metadata":{"name":"m","labels":{"a":"c"}}}`, gv, v.GVK.Kind)
+			_, err := m.Apply(Write{Kind: k, Version: v, Manager: "y", Now: now}, obj, Patch{Document: []byte(doc)})
+			if !apierrors.IsConflict(err) || !strings.Contains(err.Error(), `conflict with "x" using `+gv+`: .metadata.labels.a`) {
+				t.Errorf("%v: want a conflict, got %v", v.GVK, err)
+			}
+			doc = fmt.Sprintf(`{"apiVersion":%q,"kind":%q,"metadata":{"name":"m","labels":{"a":"c"}}}`, k.GVK.GroupVersion().String(), k.GVK.Kind)
+			out, err := m.Apply(Write{Kind: k, Manager: "y", Now: now}, obj, Patch{Document: []byte(doc), Force: true})
+			if err != nil || out.GetLabels()["a"] != "c" || len(out.GetManagedFields()) < 1 {
+				t.Errorf("%v: forced in the kind's own version: %v", v.GVK, err)
+			}
+		}
+	}
+	t.Logf("%d versions", n)
+}
