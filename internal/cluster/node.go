@@ -15,6 +15,7 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
@@ -35,6 +36,8 @@ import (
 // nodeReadyTimeout bounds the wait for the node at start; a node that takes
 // longer goes on getting ready behind the ready line.
 const nodeReadyTimeout = 30 * time.Second
+
+const controlPlaneLabel = "node-role.kubernetes.io/control-plane"
 
 func (c *cluster) runScheduler(ctx context.Context) {
 	cl := c.admin.AsUser("system:kube-scheduler")
@@ -76,8 +79,8 @@ func (c *cluster) startNode(ctx context.Context, ctl *control) error {
 	k, err := kubelet.New(kubelet.Config{
 		NodeName: c.cfg.NodeName, NodeIPs: []string{c.cfg.NodeIP}, DataDir: filepath.Join(c.cfg.DataDir, "kubelet"),
 		LogDir: filepath.Join(c.cfg.DataDir, "logs", "pods"), ClusterDNS: c.clusterDNS(), ClusterDomain: c.cfg.ClusterDomain,
-		CgroupRoot: cgroupRoot(c.cfg.DataDir), Labels: map[string]string{"node-role.kubernetes.io/control-plane": ""},
-		Version: version.GitVersion(), Logger: log,
+		CgroupRoot: cgroupRoot(c.cfg.DataDir),
+		Version:    version.GitVersion(), Logger: log,
 	}, kubelet.Deps{
 		Client: c.nodeClient(), Runtime: rt, Images: rt, Streams: runtimeStreams{rt.Streams(), rt}, Tokens: c.podToken, Host: host, Drain: drain,
 	})
@@ -91,9 +94,23 @@ func (c *cluster) startNode(ctx context.Context, ctl *control) error {
 	c.run("admin", func() error { return c.serveAdmin(ctx, rt) })
 	select {
 	case <-k.Ready():
+		return c.markControlPlane(ctx)
 	case <-ctx.Done():
 	case <-time.After(nodeReadyTimeout):
 		log.Warn("cluster: the node is not ready yet; `monohull kubectl describe node` tells why", "node", c.cfg.NodeName)
+	}
+	return nil
+}
+
+// markControlPlane gives this server's node the label of its role, which a
+// kubelet may not give itself.
+func (c *cluster) markControlPlane(ctx context.Context) error {
+	_, err := client.Of[*corev1.Node](c.admin).Modify(ctx, "", c.cfg.NodeName, "", func(n *corev1.Node) error {
+		metav1.SetMetaDataLabel(&n.ObjectMeta, controlPlaneLabel, "")
+		return nil
+	})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("cluster: labelling this server's node: %w", err)
 	}
 	return nil
 }
