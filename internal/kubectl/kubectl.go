@@ -5,17 +5,20 @@ package kubectl
 import (
 	"fmt"
 	"os"
+	"runtime"
 	"strings"
 
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
 	kubectlcmd "k8s.io/component-base/cli"
 	"k8s.io/kubectl/pkg/cmd"
 	"k8s.io/kubectl/pkg/cmd/plugin"
 	"k8s.io/kubectl/pkg/cmd/util"
 
 	_ "github.com/monohull/monohull/internal/kubectl/quiet" // before kubectl initializes
+	"github.com/monohull/monohull/internal/version"
 )
 
 // Main runs kubectl with arguments (those after its name) and does not return
@@ -27,6 +30,11 @@ func Main(args []string, kubeconfig string) int {
 		}
 	}
 	flags := genericclioptions.NewConfigFlags(true).WithDeprecatedPasswordFlag().WithDiscoveryBurst(300).WithDiscoveryQPS(50.0)
+	flags.WrapConfigFn = func(c *rest.Config) *rest.Config {
+		// servers name who owns a field by it
+		c.UserAgent = fmt.Sprintf("kubectl/%s (%s/%s) monohull/%s", version.GitVersion(), runtime.GOOS, runtime.GOARCH, version.Release)
+		return c
+	}
 	c := cmd.NewDefaultKubectlCommandWithArgs(cmd.KubectlOptions{
 		PluginHandler: cmd.NewDefaultPluginHandler(plugin.ValidPluginFilenamePrefixes),
 		Arguments:     append([]string{"kubectl"}, args...),
