@@ -5,11 +5,7 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"github.com/monohull/monohull/internal/auth/issuers"
-	"github.com/monohull/monohull/internal/auth/modes"
 	"github.com/monohull/monohull/internal/cluster"
-	"github.com/monohull/monohull/internal/controllers/certificates"
-	"github.com/monohull/monohull/internal/controllers/identity"
 )
 
 // identityFlags are upstream's API server's and controller manager's flags on
@@ -30,7 +26,7 @@ func identityFlags(f *pflag.FlagSet, c *cluster.Identity) {
 	f.StringToStringVar(&c.OIDC.RequiredClaims, "oidc-required-claim", nil, "`claim=value` that a token must have")
 	f.StringVar(&c.TokenWebhook.File, "authentication-token-webhook-config-file", "", "kubeconfig `file` of a service that is asked about bearer tokens")
 	f.StringVar(&c.TokenWebhook.Version, "authentication-token-webhook-version", "v1beta1", "`version` of the TokenReview it speaks")
-	f.DurationVar(&c.TokenWebhook.CacheTTL, "authentication-token-webhook-cache-ttl", issuers.DefaultWebhookTTL, "how long its answers count")
+	f.DurationVar(&c.TokenWebhook.CacheTTL, "authentication-token-webhook-cache-ttl", cluster.DefaultTokenWebhookTTL, "how long its answers count")
 	f.StringVar(&c.ClientCAFile, "client-ca-file", "", "`file` of further authorities of client certificates")
 	f.StringVar(&c.RequestHeader.ClientCAFile, "requestheader-client-ca-file", "", "`file` of the authorities of front proxies")
 	f.StringSliceVar(&c.RequestHeader.AllowedNames, "requestheader-allowed-names", nil, "common `names` that front proxies may have (default: any)")
@@ -39,13 +35,13 @@ func identityFlags(f *pflag.FlagSet, c *cluster.Identity) {
 	f.StringSliceVar(&c.RequestHeader.Group, "requestheader-group-headers", []string{"X-Remote-Group"}, "`headers` in which they list the groups")
 	f.StringSliceVar(&c.RequestHeader.Extras, "requestheader-extra-headers-prefix", []string{"X-Remote-Extra-"}, "`prefixes` of the headers with anything else")
 
-	f.StringSliceVar(&c.Authorization.Modes, "authorization-mode", []string{modes.Node, modes.RBAC}, "`modes` in order: Node, RBAC, ABAC, Webhook, AlwaysAllow, AlwaysDeny")
+	f.StringSliceVar(&c.Authorization.Modes, "authorization-mode", cluster.DefaultAuthorizationModes(), "`modes` in order: Node, RBAC, ABAC, Webhook, AlwaysAllow, AlwaysDeny")
 	f.StringVar(&c.AuthorizationConfig, "authorization-config", "", "`file` with an AuthorizationConfiguration, instead of the mode; followed as it changes")
 	f.StringVar(&c.Authorization.PolicyFile, "authorization-policy-file", "", "`file` of the mode ABAC")
 	f.StringVar(&c.Authorization.WebhookFile, "authorization-webhook-config-file", "", "kubeconfig `file` of the mode Webhook")
 	f.StringVar(&c.Authorization.WebhookVersion, "authorization-webhook-version", "v1beta1", "`version` of the SubjectAccessReview it speaks")
-	f.DurationVar(&c.Authorization.AuthorizedTTL, "authorization-webhook-cache-authorized-ttl", modes.DefaultAuthorizedTTL, "how long it is believed when it allows")
-	f.DurationVar(&c.Authorization.UnauthorizedTTL, "authorization-webhook-cache-unauthorized-ttl", modes.DefaultUnauthorizedTTL, "how long it is believed when it does not")
+	f.DurationVar(&c.Authorization.AuthorizedTTL, "authorization-webhook-cache-authorized-ttl", cluster.DefaultAuthorizedTTL, "how long it is believed when it allows")
+	f.DurationVar(&c.Authorization.UnauthorizedTTL, "authorization-webhook-cache-unauthorized-ttl", cluster.DefaultUnauthorizedTTL, "how long it is believed when it does not")
 
 	f.StringSliceVar(&c.ServiceAccount.Issuers, "service-account-issuer", nil, "`URL` that service account tokens name as their issuer; further ones are accepted (default https://kubernetes.default.svc.DOMAIN)")
 	f.StringSliceVar(&c.ServiceAccount.KeyFiles, "service-account-key-file", nil, "`files` of further public keys of service account tokens")
@@ -53,10 +49,10 @@ func identityFlags(f *pflag.FlagSet, c *cluster.Identity) {
 	f.StringVar(&c.ServiceAccount.JWKSURI, "service-account-jwks-uri", "", "`URI` of the keys in the issuer's discovery document")
 	negated(f, &c.ServiceAccount.KeepExpiration, "service-account-extend-token-expiration", "let the tokens of pods last a year, and say when they are used past an hour")
 	f.DurationVar(&c.ServiceAccount.MaxExpiration, "service-account-max-token-expiration", 0, "the longest a service account token may be asked for")
-	f.DurationVar(&c.LegacyCleanUp, "legacy-service-account-token-clean-up-period", identity.DefaultCleanUpPeriod, "after how long without use the Secret of a service account token is cleaned up")
+	f.DurationVar(&c.LegacyCleanUp, "legacy-service-account-token-clean-up-period", cluster.DefaultCleanUpPeriod, "after how long without use the Secret of a service account token is cleaned up")
 	f.StringVar(&c.SigningCert, "cluster-signing-cert-file", "", "certificate `file` of the authority that signs CertificateSigningRequests (default: the cluster's)")
 	f.StringVar(&c.SigningKey, "cluster-signing-key-file", "", "its key `file`")
-	f.DurationVar(&c.SigningDuration, "cluster-signing-duration", certificates.DefaultLife, "the longest a signed certificate lasts")
+	f.DurationVar(&c.SigningDuration, "cluster-signing-duration", cluster.DefaultSigningDuration, "the longest a signed certificate lasts")
 }
 
 // negation is a flag that is true unless said otherwise, kept as its opposite so

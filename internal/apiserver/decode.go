@@ -24,26 +24,44 @@ import (
 // maxStrictWarnings bounds the warnings of one request.
 const maxStrictWarnings = 10
 
+// firstRead is what a body gets of memory before any of it has come; a sender
+// has to send half of what more it says it will.
+const firstRead = 64 << 10
+
 // readBody reads a request's body up to the bound.
 func readBody(req *http.Request) ([]byte, error) {
 	if req.ContentLength > maxBodyBytes {
 		return nil, tooLarge()
 	}
-	var body []byte
-	var err error
-	if n := req.ContentLength; n > 0 {
-		body = make([]byte, n)
-		_, err = io.ReadFull(req.Body, body)
-	} else {
-		body, err = io.ReadAll(io.LimitReader(req.Body, maxBodyBytes+1))
+	size := firstRead
+	if n := req.ContentLength; n >= 0 && n < firstRead {
+		size = int(n) + 1 // one more, to see the end
 	}
-	if err != nil {
-		return nil, apierrors.NewBadRequest(fmt.Sprintf("the request's body could not be read: %v", err))
+	body := make([]byte, 0, size)
+	for {
+		n, err := req.Body.Read(body[len(body):cap(body)])
+		body = body[:len(body)+n]
+		if err == io.EOF {
+			if req.ContentLength >= 0 && int64(len(body)) < req.ContentLength {
+				err = io.ErrUnexpectedEOF
+			} else {
+				return body, nil
+			}
+		}
+		if err != nil {
+			return nil, timely(req.Context(), apierrors.NewBadRequest(fmt.Sprintf("the request's body could not be read: %v", err)))
+		}
+		if len(body) > maxBodyBytes {
+			return nil, tooLarge()
+		}
+		if len(body) == cap(body) {
+			more := 2 * cap(body)
+			if left := int(req.ContentLength) + 1; left > len(body) && left < more {
+				more = left
+			}
+			body = append(make([]byte, 0, min(more, maxBodyBytes+1)), body...)
+		}
 	}
-	if len(body) > maxBodyBytes {
-		return nil, tooLarge()
-	}
-	return body, nil
 }
 
 func tooLarge() error {
@@ -201,6 +219,9 @@ func decodeJSON(body []byte, gvk schema.GroupVersionKind, into runtime.Object, f
 }
 
 func decodeYAML(body []byte, gvk schema.GroupVersionKind, into runtime.Object, f fieldValidation) error {
+	if err := expandsTooFar(body); err != nil {
+		return badObject(gvk, err)
+	}
 	doc, err := yaml.YAMLToJSON(body)
 	if err != nil {
 		return badObject(gvk, err)

@@ -2,6 +2,7 @@ package apiserver
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,26 +18,33 @@ import (
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 
+	"github.com/monohull/monohull/internal/audit"
 	"github.com/monohull/monohull/internal/auth"
 )
 
-// identify finds the sender, or whom the sender speaks for.
-func (s *Server) identify(w http.ResponseWriter, req *http.Request, info *requestInfo) (user.Info, error) {
+// authenticate finds the sender.
+func (s *Server) authenticate(req *http.Request) (user.Info, error) {
 	res, err := s.Authenticator.Authenticate(req)
 	if err != nil {
 		return nil, apierrors.NewUnauthorized("Unauthorized")
 	}
+	return res.User, nil
+}
+
+// impersonate finds whom the sender speaks for: itself, if it says nothing else.
+func (s *Server) impersonate(w *recorder, req *http.Request, info *requestInfo, sender user.Info) (user.Info, error) {
 	wanted, err := auth.Impersonation(req.Header)
 	if err != nil {
 		return nil, apierrors.NewBadRequest(err.Error())
 	}
 	if wanted == nil {
-		return res.User, nil
+		return sender, nil
 	}
-	u, _, err := s.impersonator.Impersonate(req.Context(), wanted, info.attributes(res.User))
+	u, constraint, err := s.impersonator.Impersonate(req.Context(), wanted, info.attributes(sender))
 	if err != nil {
 		return nil, err
 	}
+	w.record.Impersonate(u, constraint)
 	auth.ClearImpersonation(req.Header)
 	return u, nil
 }
@@ -119,28 +127,52 @@ func (s *Server) respondJSON(w http.ResponseWriter, req *http.Request, code int,
 
 func stack() string { return string(debug.Stack()) }
 
-// recorder remembers the status code that was sent.
+// recorder remembers the status code that was sent, and what the audit log
+// wants to know.
 type recorder struct {
 	http.ResponseWriter
-	code int
+	code  int
+	begun func() // of a watch that has sent what there was at its beginning
+
+	record  *audit.Record // nil where nothing is written down
+	long    bool          // a long-running request
+	keepAll bool
+	sent    *heard
+	answer  *bytes.Buffer
+}
+
+func (r *recorder) status(code int) {
+	if r.code == 0 {
+		r.code = code
+		r.keep(code)
+	}
+}
+
+func (r *recorder) start() {
+	if r.begun != nil {
+		r.begun()
+		r.begun = nil
+	}
 }
 
 func (r *recorder) WriteHeader(code int) {
-	if r.code == 0 {
-		r.code = code
-	}
+	r.status(code)
 	r.ResponseWriter.WriteHeader(code)
 }
 
 func (r *recorder) Write(b []byte) (int, error) {
-	if r.code == 0 {
-		r.code = http.StatusOK
+	r.status(http.StatusOK)
+	if r.answer != nil && r.answer.Len() <= maxAuditBody {
+		r.answer.Write(b)
 	}
 	return r.ResponseWriter.Write(b)
 }
 
 // Flush implements http.Flusher.
-func (r *recorder) Flush() { r.ResponseWriter.(http.Flusher).Flush() }
+func (r *recorder) Flush() {
+	r.start()
+	r.ResponseWriter.(http.Flusher).Flush()
+}
 
 // Hijack implements http.Hijacker, for the protocols that exec switches to.
 func (r *recorder) Hijack() (net.Conn, *bufio.ReadWriter, error) {
@@ -148,7 +180,8 @@ func (r *recorder) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if !ok {
 		return nil, nil, errors.New("apiserver: the connection cannot switch protocols")
 	}
-	r.code = http.StatusSwitchingProtocols
+	r.start()
+	r.status(http.StatusSwitchingProtocols)
 	return h.Hijack()
 }
 

@@ -1,6 +1,7 @@
 package apiserver
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -12,14 +13,17 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 	"k8s.io/utils/clock"
 
 	"github.com/monohull/monohull/internal/api"
 	"github.com/monohull/monohull/internal/apiserver/streams"
+	"github.com/monohull/monohull/internal/audit"
 	"github.com/monohull/monohull/internal/auth"
 	"github.com/monohull/monohull/internal/cache"
 	"github.com/monohull/monohull/internal/client"
+	"github.com/monohull/monohull/internal/fairness"
 	"github.com/monohull/monohull/internal/schema/openapi"
 	"github.com/monohull/monohull/internal/version"
 )
@@ -30,7 +34,9 @@ const (
 	maxHeaderBytes = 1 << 20
 	requestTimeout = 60 * time.Second
 	headerTimeout  = 32 * time.Second
-	shutdownGrace  = 2 * time.Second
+	// idleTimeout ends connections that nothing comes through, upstream's.
+	idleTimeout   = 90 * time.Second
+	shutdownGrace = 2 * time.Second
 )
 
 // Config is what a server is made of.
@@ -59,8 +65,18 @@ type Config struct {
 	ListOldVersions bool
 	// RefuseOldVersions does not serve them at all.
 	RefuseOldVersions bool
-	Clock             clock.PassiveClock
-	Logger            *slog.Logger
+	// Fairness decides who is served first; without it, Inflight how many are
+	// served at all. Both may be nil.
+	Fairness *fairness.Fairness
+	Inflight *fairness.Inflight
+	// Audit writes requests down; nil does not.
+	Audit *audit.Log
+	// RequestTimeout bounds requests that are not long-running; 0 is a minute.
+	RequestTimeout time.Duration
+	// GoawayChance is how often an HTTP/2 client is asked to connect anew.
+	GoawayChance float64
+	Clock        clock.PassiveClock
+	Logger       *slog.Logger
 }
 
 // Check is one line of a health report.
@@ -88,6 +104,8 @@ type Server struct {
 
 // New makes a server; Handler or Run serve it.
 func New(c Config) *Server {
+	c.RequestTimeout = cmp.Or(c.RequestTimeout, requestTimeout)
+	boundCopies()
 	s := &Server{Config: c, pages: newPages(c.Clock), stats: newStats(), proxied: newProxyTransport()}
 	s.draining, s.drain = context.WithCancel(context.Background())
 	s.impersonator = auth.Impersonator{Authorizer: c.Authorizer}
@@ -103,7 +121,7 @@ func (s *Server) Run(ctx context.Context, l net.Listener, conf *tls.Config) erro
 	conf = conf.Clone()
 	conf.NextProtos = []string{"h2", "http/1.1"}
 	srv := &http.Server{
-		Handler: s, ReadHeaderTimeout: headerTimeout, MaxHeaderBytes: maxHeaderBytes, TLSConfig: conf,
+		Handler: s, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes, TLSConfig: conf,
 		ErrorLog:    slog.NewLogLogger(s.Logger.Handler(), slog.LevelDebug),
 		BaseContext: func(net.Listener) context.Context { return ctx },
 		HTTP2:       &http.HTTP2Config{MaxConcurrentStreams: 1000},
@@ -132,31 +150,81 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	info := parse(req)
 	start := s.Clock.Now()
 	rec := &recorder{ResponseWriter: w}
+	id := req.Header.Get(audit.Header)
+	if id == "" {
+		id = audit.NewID()
+	}
+	w.Header()[audit.Header] = []string{id}
+	s.farewell(w, req)
+	ctx, cancel, err := s.deadline(req.Context(), info)
+	defer cancel()
+	if s.Audit != nil {
+		ctx, rec.record = s.Audit.Begin(ctx, id, start)
+	}
+	if ctx != req.Context() {
+		req = req.WithContext(ctx)
+	}
+	defer boundBody(rec, req, info, s.RequestTimeout)()
 	defer func() {
-		if v := recover(); v != nil {
-			if v == http.ErrAbortHandler {
-				panic(v)
-			}
+		v := recover()
+		switch {
+		case v == nil:
+			rec.complete(req, info)
+		case v == http.ErrAbortHandler:
+			rec.record.Panic(v)
+			panic(v)
+		default:
 			s.Logger.Error("apiserver: a request made the server panic", "path", info.path, "panic", fmt.Sprint(v), "stack", stack())
 			if rec.code == 0 {
 				s.fail(rec, req, fmt.Errorf("the server met an unexpected condition while it answered %s %s", req.Method, info.path))
 			}
+			rec.record.Panic(v)
 		}
 		if info.resource && s.Table.Served(info.gv.WithResource(info.plural)) != nil {
 			s.stats.observe(info, rec.code, s.Clock.Since(start))
 		}
 	}()
-	s.serve(rec, req, info)
+	s.serve(rec, req, info, err)
 }
 
-func (s *Server) serve(w http.ResponseWriter, req *http.Request, info *requestInfo) {
-	u, err := s.identify(w, req, info)
+// serve finds the sender, asks whether it may, waits for its turn, and answers.
+// refused is why the request is not served, whoever sent it.
+func (s *Server) serve(w *recorder, req *http.Request, info *requestInfo, refused error) {
+	sender, err := s.authenticate(req)
+	if err != nil {
+		w.record.Refuse(req, info.attributes(nil))
+		w.long = true // the event of such a refusal is that of its answer's beginning
+		s.fail(w, req, err)
+		w.record = nil
+		return
+	}
+	if w.record != nil {
+		if err := w.record.Receive(req, info.attributes(sender)); err != nil {
+			s.fail(w, req, apierrors.NewInternalError(err))
+			return
+		}
+		w.listen(req, info)
+	}
+	if refused != nil {
+		s.fail(w, req, refused)
+		return
+	}
+	u, err := s.impersonate(w, req, info, sender)
 	if err != nil {
 		s.fail(w, req, err)
 		return
 	}
-	if err := auth.Check(req.Context(), s.Authorizer, info.attributes(u)); err != nil {
-		s.fail(w, req, err)
+	end, ok := s.admitted(w, req, info, u)
+	if !ok {
+		return
+	}
+	defer end()
+	authz := s.Authorizer
+	if w.record != nil {
+		authz = noting{authz, w.record}
+	}
+	if err := auth.Check(req.Context(), authz, info.attributes(u)); err != nil {
+		s.fail(w, req, timely(req.Context(), err))
 		return
 	}
 	if !info.resource {
@@ -164,6 +232,6 @@ func (s *Server) serve(w http.ResponseWriter, req *http.Request, info *requestIn
 		return
 	}
 	if err := s.serveResource(w, req, info, u); err != nil {
-		s.fail(w, req, err)
+		s.fail(w, req, timely(req.Context(), err))
 	}
 }

@@ -260,7 +260,7 @@ func (c *call) watchStream(gone func()) (*watchWriter, error) {
 	out := &watchWriter{w: c.w, kind: c.kind, view: c.view, now: c.s.Clock.Now}
 	if streams.WantsWebSocket(c.req) {
 		var err error
-		out.socket, err = streams.OpenMessages(c.w, c.req, gone)
+		out.socket, err = streams.OpenMessages(c.w, c.req, nil, gone)
 		return out, err
 	}
 	h.Set("Content-Type", media)

@@ -24,6 +24,18 @@ import (
 // is a front proxy of extension API servers.
 const proxyName = "front-proxy-client"
 
+// Defaults of the flags.
+const (
+	DefaultTokenWebhookTTL = issuers.DefaultWebhookTTL
+	DefaultAuthorizedTTL   = modes.DefaultAuthorizedTTL
+	DefaultUnauthorizedTTL = modes.DefaultUnauthorizedTTL
+	DefaultCleanUpPeriod   = identity.DefaultCleanUpPeriod
+	DefaultSigningDuration = certificates.DefaultLife
+)
+
+// DefaultAuthorizationModes are those of --authorization-mode.
+func DefaultAuthorizationModes() []string { return []string{modes.Node, modes.RBAC} }
+
 // Identity is what the command line says of who may come in and what they may
 // do. Flag names are kube-apiserver's and kube-controller-manager's.
 type Identity struct {

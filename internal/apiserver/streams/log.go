@@ -1,6 +1,8 @@
 package streams
 
 import (
+	"context"
+	"encoding/base64"
 	"errors"
 	"io"
 	"net/http"
@@ -27,6 +29,10 @@ func Log(w http.ResponseWriter, req *http.Request, pod *corev1.Pod, opts *corev1
 		return
 	}
 	opts.Container = container
+	if WantsWebSocket(req) {
+		logMessages(w, req, pod, opts, backend)
+		return
+	}
 	out := &logWriter{w: w, control: http.NewResponseController(w), flush: opts.Follow}
 	if pod.Spec.NodeName == "" {
 		out.begin() // no node, no log
@@ -74,4 +80,43 @@ func (l *logWriter) Write(p []byte) (int, error) {
 		err = l.control.Flush()
 	}
 	return n, err
+}
+
+// The WebSocket subprotocols of a stream that only the server fills: binary
+// messages, or base64 in text messages.
+const (
+	readBinary = "binary.k8s.io"
+	readBase64 = "base64.binary.k8s.io"
+)
+
+// logMessages serves a log as WebSocket messages, closed at its end.
+func logMessages(w http.ResponseWriter, req *http.Request, pod *corev1.Pod, opts *corev1.PodLogOptions, backend Backend) {
+	ctx, cancel := context.WithCancel(req.Context())
+	defer cancel()
+	m, err := OpenMessages(w, req, []string{readBase64, readBinary}, cancel)
+	if err != nil {
+		return // it has been answered
+	}
+	defer m.Close()
+	if pod.Spec.NodeName == "" {
+		return
+	}
+	out := messageWriter{m, m.Protocol() == readBase64}
+	if err := backend.Logs(ctx, pod.Namespace, pod.Name, opts.Container, opts, out); err != nil && ctx.Err() == nil {
+		io.WriteString(out, err.Error())
+	}
+}
+
+// messageWriter makes a message of each write.
+type messageWriter struct {
+	m      *Messages
+	base64 bool
+}
+
+func (w messageWriter) Write(p []byte) (int, error) {
+	body := p
+	if w.base64 {
+		body = base64.StdEncoding.AppendEncode(nil, p)
+	}
+	return len(p), w.m.Send(w.base64, body, idleTimeout)
 }

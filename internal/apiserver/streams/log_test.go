@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"testing"
 
+	"github.com/gorilla/websocket"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -95,5 +97,39 @@ func TestLogOfAnUnboundPodIsEmpty(t *testing.T) {
 	defer resp.Body.Close()
 	if body, _ := io.ReadAll(resp.Body); resp.StatusCode != 200 || len(body) != 0 {
 		t.Errorf("answer is %d %q", resp.StatusCode, body)
+	}
+}
+
+func TestLogOverAWebSocketComesInMessages(t *testing.T) {
+	node := &fakeNode{logs: func(_ context.Context, _ string, _ *corev1.PodLogOptions, w io.Writer) error {
+		fmt.Fprint(w, "one\n")
+		fmt.Fprint(w, "two\n")
+		return nil
+	}}
+	s := serve(t, testPod("main"), node)
+	for protocol, want := range map[string]string{"": "2:one\n 2:two\n ", "binary.k8s.io": "2:one\n 2:two\n ", "base64.binary.k8s.io": "1:b25lCg== 1:dHdvCg== "} {
+		d := websocket.Dialer{}
+		if protocol != "" {
+			d.Subprotocols = []string{protocol}
+		}
+		conn, _, err := d.Dial("ws"+strings.TrimPrefix(s.URL, "http")+"/log", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := ""
+		for {
+			kind, body, err := conn.ReadMessage()
+			if err != nil {
+				if !websocket.IsCloseError(err, websocket.CloseNormalClosure) {
+					t.Errorf("%q: it ends with %v", protocol, err)
+				}
+				break
+			}
+			got += fmt.Sprintf("%d:%s ", kind, body)
+		}
+		conn.Close()
+		if conn.Subprotocol() != protocol || got != want {
+			t.Errorf("%q: %q over %q, want %q", protocol, got, conn.Subprotocol(), want)
+		}
 	}
 }

@@ -81,10 +81,11 @@ func WantsWebSocket(req *http.Request) bool { return websocket.IsWebSocketUpgrad
 // Messages is a WebSocket connection that the server alone speaks on.
 type Messages struct{ conn *websocket.Conn }
 
-// OpenMessages upgrades the connection and calls gone once the client has hung
-// up. On error the client has been answered.
-func OpenMessages(w http.ResponseWriter, req *http.Request, gone func()) (*Messages, error) {
-	conn, err := upgradeWebSocket(w, req, nil)
+// OpenMessages upgrades the connection, to the first of the subprotocols that
+// the client knows, and calls gone once the client has hung up. On error the
+// client has been answered.
+func OpenMessages(w http.ResponseWriter, req *http.Request, protocols []string, gone func()) (*Messages, error) {
+	conn, err := upgradeWebSocket(w, req, protocols)
 	if err != nil {
 		return nil, err
 	}
@@ -98,6 +99,9 @@ func OpenMessages(w http.ResponseWriter, req *http.Request, gone func()) (*Messa
 	}()
 	return &Messages{conn}, nil
 }
+
+// Protocol is the subprotocol agreed on, or "".
+func (m *Messages) Protocol() string { return m.conn.Subprotocol() }
 
 // Send sends one message; it fails where the client takes none in time.
 func (m *Messages) Send(text bool, body []byte, timeout time.Duration) error {
