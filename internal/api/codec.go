@@ -22,6 +22,7 @@ var Magic = []byte{'k', '8', 's', 0}
 type message interface {
 	Marshal() ([]byte, error)
 	Unmarshal([]byte) error
+	Size() int
 }
 
 // EncodeStored gives the bytes the store keeps: upstream's envelope around the
@@ -60,20 +61,27 @@ func Envelope(apiVersion, kind string, parts ...[]byte) []byte {
 	for _, p := range parts {
 		n += len(p)
 	}
-	out := make([]byte, 0, n+len(apiVersion)+len(kind)+32)
-	out = append(out, Magic...)
-	tm := len(apiVersion) + len(kind) + 2 + uvarintLen(len(apiVersion)) + uvarintLen(len(kind))
-	out = append(out, 0x0a) // typeMeta
-	out = binary.AppendUvarint(out, uint64(tm))
-	out = appendString(out, 0x0a, apiVersion)
-	out = appendString(out, 0x12, kind)
-	out = append(out, 0x12) // raw
-	out = binary.AppendUvarint(out, uint64(n))
+	head, tail := EnvelopeAround(apiVersion, kind, n)
+	out := make([]byte, 0, len(head)+n+len(tail))
+	out = append(out, head...)
 	for _, p := range parts {
 		out = append(out, p...)
 	}
-	out = append(out, 0x1a, 0, 0x22, 0) // contentEncoding, contentType: empty
-	return out
+	return append(out, tail...)
+}
+
+// EnvelopeAround is what stands before and after a message of n bytes.
+func EnvelopeAround(apiVersion, kind string, n int) (head, tail []byte) {
+	head = make([]byte, 0, len(apiVersion)+len(kind)+32)
+	head = append(head, Magic...)
+	tm := len(apiVersion) + len(kind) + 2 + uvarintLen(len(apiVersion)) + uvarintLen(len(kind))
+	head = append(head, 0x0a) // typeMeta
+	head = binary.AppendUvarint(head, uint64(tm))
+	head = appendString(head, 0x0a, apiVersion)
+	head = appendString(head, 0x12, kind)
+	head = append(head, 0x12) // raw
+	head = binary.AppendUvarint(head, uint64(n))
+	return head, []byte{0x1a, 0, 0x22, 0} // contentEncoding, contentType: empty
 }
 
 // RevisionField is a protobuf fragment that sets metadata.resourceVersion of
@@ -111,12 +119,36 @@ func (k *Kind) DecodeStored(value []byte, rev int64) (Object, []byte, error) {
 	} else if err := DecodeJSON(value, obj); err != nil {
 		return nil, nil, fmt.Errorf("api: decoding stored %v: %w", k.GVK, err)
 	}
+	raw, err := k.restore(obj, raw)
+	if err != nil {
+		return nil, nil, err
+	}
 	obj.GetObjectKind().SetGroupVersionKind(noKind)
 	obj.SetResourceVersion(strconv.FormatInt(rev, 10))
-	if k.Restore != nil {
-		k.Restore(obj)
-	}
 	return obj, raw, nil
+}
+
+// restore completes an object that was read. raw is its message, made anew
+// where it does not say as much as the object does now.
+func (k *Kind) restore(obj Object, raw []byte) ([]byte, error) {
+	if k.Restore == nil {
+		return raw, nil
+	}
+	m, ok := obj.(message)
+	if !ok || raw == nil {
+		k.Restore(obj)
+		return raw, nil
+	}
+	size := m.Size()
+	k.Restore(obj)
+	if m.Size() == size {
+		return raw, nil
+	}
+	raw, err := m.Marshal()
+	if err != nil {
+		return nil, fmt.Errorf("api: encoding stored %v anew: %w", k.GVK, err)
+	}
+	return raw, nil
 }
 
 // storedIn finds the other version that a stored value is in: a cluster that
@@ -142,6 +174,9 @@ func (k *Kind) decodeOther(v *Version, raw []byte, rev int64) (Object, []byte, e
 	obj, err := v.Convert(old)
 	if err != nil {
 		return nil, nil, fmt.Errorf("api: decoding stored %v: %w", v.GVK, err)
+	}
+	if k.Restore != nil {
+		k.Restore(obj)
 	}
 	// serves protobuf clients as if it had been stored in the kind's own version
 	if raw, err = obj.(message).Marshal(); err != nil {

@@ -191,6 +191,9 @@ func (c *call) list() error {
 			meta.remaining = &n
 		}
 	}
+	if c.view.streamable(items) {
+		return streamList(c.w, c.kind, items, meta, c.view)
+	}
 	body, err := viewListBytes(c.kind, items, meta, c.view, c.s.Clock.Now())
 	if err != nil {
 		return err

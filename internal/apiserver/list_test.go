@@ -18,6 +18,8 @@ import (
 	apidiscoveryv2 "k8s.io/api/apidiscovery/v2"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/monohull/monohull/internal/api"
 )
 
 func collect(t *testing.T, s *Server, each func(map[string]string)) {
@@ -362,6 +364,42 @@ func TestLargeAnswersAreCompressedOverANetwork(t *testing.T) {
 		all, err := io.ReadAll(body)
 		if err != nil || !json.Valid(all) {
 			t.Errorf("%+v: %v, %d bytes", c, err, len(all))
+		}
+	}
+}
+
+func TestLongListsAreWrittenInPieces(t *testing.T) {
+	r := newRig(t)
+	for i := range minStreamed + 5 {
+		r.configMap(fmt.Sprintf("m%03d", i), map[string]string{"n": strconv.Itoa(i)})
+	}
+	for _, media := range []string{typeJSON, typeProtobuf} {
+		for _, query := range []string{"", "?limit=102"} {
+			req := httptest.NewRequest("GET", maps+query, nil)
+			req.Header.Set("Authorization", "Bearer "+adminToken)
+			req.Header.Set("Accept", media)
+			rec := httptest.NewRecorder()
+			r.server.ServeHTTP(rec, req)
+			if got := rec.Header().Get("Content-Length"); got != strconv.Itoa(rec.Body.Len()) {
+				t.Errorf("%s: the length is said to be %s of %d", media, got, rec.Body.Len())
+			}
+			var l corev1.ConfigMapList
+			var err error
+			if media == typeProtobuf {
+				err = l.Unmarshal(api.Raw(rec.Body.Bytes()))
+			} else {
+				err = json.Unmarshal(rec.Body.Bytes(), &l)
+			}
+			want := minStreamed + 5
+			if query != "" {
+				want = 102
+			}
+			if err != nil || len(l.Items) != want || (l.Continue != "") != (query != "") || l.ResourceVersion == "" {
+				t.Fatalf("%s %s: %v, %d items, %+v", media, query, err, len(l.Items), l.ListMeta)
+			}
+			if m := l.Items[7]; m.Name != "m007" || m.Labels["n"] != "7" || m.ResourceVersion == "" {
+				t.Errorf("%s: an item is %+v", media, m)
+			}
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -225,6 +226,10 @@ func (s *Server) serve(w *recorder, req *http.Request, info *requestInfo, refuse
 	}
 	if err := auth.Check(req.Context(), authz, info.attributes(u)); err != nil {
 		s.fail(w, req, timely(req.Context(), err))
+		return
+	}
+	if s.Fairness != nil && strings.HasPrefix(info.path, fairness.DebugPath) {
+		s.Fairness.ServeHTTP(w, req)
 		return
 	}
 	if !info.resource {
