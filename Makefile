@@ -10,7 +10,7 @@ LDFLAGS := -s -w -X $(VERSION).Commit=$(COMMIT) -X $(VERSION).Date=$(DATE) \
 	-X k8s.io/component-base/version.gitMinor=36 -X k8s.io/component-base/version.gitCommit=$(COMMIT) \
 	-X k8s.io/component-base/version.buildDate=$(DATE)
 
-.PHONY: up down build test check bench deps generate
+.PHONY: up down build test check bench conformance oracle deps generate
 
 # A cluster with a sample application answering.
 up: build
@@ -41,6 +41,20 @@ check: generate
 # The measured claims; prints the table of docs/PERFORMANCE.md.
 bench: build
 	go run ./bench -monohull $(BIN)
+
+# Upstream's conformance tests, those that FOCUS names (words of their names or a
+# regular expression), SELECT (all, open, pending, failed, passed) or that fit into BUDGET.
+# Writes docs/CONFORMANCE.md; fails when a test that passed before does not.
+PROCS ?= 2
+conformance: build
+	cd test/conformance && go run . -monohull ../../$(BIN) -procs $(PROCS) $(if $(FOCUS),-focus '$(FOCUS)') \
+		$(if $(SELECT),-select $(SELECT)) $(if $(BUDGET),-budget $(BUDGET)) $(if $(TIMEOUT),-timeout $(TIMEOUT)) $(ARGS)
+
+# Compares the API rows with upstream's own code on N objects of each kind; KIND
+# names one, as batch.Job. The seed is printed: SEED repeats a run.
+N ?= 3000
+oracle:
+	cd test/oracle && GOFLAGS=-mod=mod go test -timeout 60m -run 'Test.*$(if $(KIND),/$(KIND)$$)' -n $(N) $(if $(SEED),-seed $(SEED)) $(if $(KIND),,-needed) .
 
 # What the build and the tests need beyond Go.
 deps:

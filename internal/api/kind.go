@@ -296,6 +296,10 @@ func Define[T Object](s Spec[T]) *Kind {
 	return k
 }
 
+// NoWarnings are those of an update of which only the creation is worth a
+// warning.
+func NoWarnings[T Object](_, _ T) []string { return nil }
+
 func one[T Object](f func(T)) func(Object) {
 	if f == nil {
 		return nil

@@ -53,7 +53,8 @@ type Cache struct {
 	last    int64                  // revision of the newest event applied
 	floor   int64                  // the window holds every event after floor
 	window  []Event
-	bytes   int
+	bytes   int           // of the window
+	size    int64         // of all objects
 	changed chan struct{} // closed and replaced when the window grows
 }
 
@@ -128,6 +129,13 @@ func (c *Cache) Len() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.tree.Len()
+}
+
+// Size is the number of objects and how many bytes their messages take.
+func (c *Cache) Size() (objects int, bytes int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.tree.Len(), c.size
 }
 
 // LastChange is the revision of the newest change of the kind in it.
@@ -224,6 +232,10 @@ func (c *Cache) fileLocked(ch change) (prev *Item, ok bool) {
 		}
 	} else {
 		prev, _ = c.tree.Set(ch.item)
+		c.size += int64(ch.item.size)
+	}
+	if prev != nil {
+		c.size -= int64(prev.size)
 	}
 	for i, ix := range c.indexes {
 		if prev != nil {

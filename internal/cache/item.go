@@ -25,6 +25,8 @@ type Item struct {
 	Obj  api.Object
 	Rev  int64
 
+	// sealed is how the store said the value is encrypted, for Set.Stale.
+	sealed  uint64
 	raw     []byte // protobuf message without the resource version, or nil
 	size    int    // of that message
 	json    atomic.Pointer[[]byte]

@@ -155,6 +155,7 @@ func (s *Set) load(ctx context.Context) (int64, error) {
 				continue
 			}
 			if ch, ok := s.changeTo(c, kv.Key, kv.Value, kv.ModRev); ok {
+				ch.item.sealed = kv.Sealed
 				changes[c] = append(changes[c], ch)
 			}
 		}
@@ -189,7 +190,7 @@ func (s *Set) feed(b store.Batch) {
 			}
 			continue
 		}
-		s.put(c, e.Key, e.Value, e.Rev, now)
+		s.put(c, e, now)
 	}
 	s.advance(b.Rev)
 }
@@ -223,8 +224,9 @@ func (ch change) announce() {
 	}
 }
 
-func (s *Set) put(c *Cache, storeKey string, value []byte, rev int64, now time.Time) {
-	if ch, ok := s.changeTo(c, storeKey, value, rev); ok {
+func (s *Set) put(c *Cache, e store.Event, now time.Time) {
+	if ch, ok := s.changeTo(c, e.Key, e.Value, e.Rev); ok {
+		ch.item.sealed = e.Sealed
 		c.apply(ch, now)
 		ch.announce()
 	}
@@ -288,6 +290,16 @@ func (s *Set) WaitFor(ctx context.Context, rev int64) error {
 		s.expectMu.Unlock()
 		return fmt.Errorf("cache: waiting for revision %d: %w", rev, ctx.Err())
 	}
+}
+
+// Stale tells whether an object should be written anew though it has not
+// changed, because the store has encrypted it with a key that is no longer the
+// newest.
+func (s *Set) Stale(it *Item) bool {
+	enc, ok := s.store.(interface {
+		Stale(key string, sealed uint64) bool
+	})
+	return ok && enc.Stale(it.Kind.StoreKey(it.Obj.GetNamespace(), it.Obj.GetName()), it.sealed)
 }
 
 // progresser is a store whose watches tell their progress on request.

@@ -169,7 +169,7 @@ func (c complaint) in(doc *yaml.Node) (line int, ok bool) {
 	for _, step := range steps(c.path) {
 		var key *yaml.Node
 		if i, err := strconv.Atoi(step); err == nil && at.Kind == yaml.SequenceNode {
-			if i >= len(at.Content) {
+			if i < 0 || i >= len(at.Content) {
 				break
 			}
 			at = at.Content[i]

@@ -114,12 +114,9 @@ func (w *worker) launch(ctx context.Context, l launch) *startError {
 	if err := criconfig.VerifyNonRoot(l.pod, l.c, user); err != nil {
 		return fail(errConfig, err)
 	}
-	env, skipped, err := criconfig.Env(l.pod, l.c, w.k.envSources(l))
+	env, err := criconfig.Env(l.pod, l.c, w.k.envSources(l))
 	if err != nil {
 		return fail(errConfig, err)
-	}
-	for _, m := range skipped {
-		w.event("", corev1.EventTypeWarning, "InvalidEnvironmentVariableNames", m)
 	}
 	images, serr := w.imageVolumes(ctx, l)
 	if serr != nil {
@@ -281,7 +278,7 @@ func (w *worker) imageVolumes(ctx context.Context, l launch) (map[string]*runtim
 }
 
 func (w *worker) expandSubpath(l launch, expr string) (string, error) {
-	env, _, err := criconfig.Env(l.pod, l.c, w.k.envSources(l))
+	env, err := criconfig.Env(l.pod, l.c, w.k.envSources(l))
 	if err != nil {
 		return "", err
 	}

@@ -35,6 +35,9 @@ type KV struct {
 	Key    string
 	Value  []byte
 	ModRev int64
+	// Sealed is set by a store that encrypts, for it to tell later whether the
+	// value is stale.
+	Sealed uint64
 }
 
 // Conflict is the error of an Update or Delete whose expectation did not hold.
@@ -58,6 +61,7 @@ type Event struct {
 	Value   []byte
 	Rev     int64
 	Deleted bool
+	Sealed  uint64 // as in KV
 }
 
 // Batch is a run of events in order; all events up to and including Rev of

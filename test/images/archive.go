@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -21,11 +22,21 @@ import (
 // epoch is every file's time.
 var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// image is what becomes an archive: names, configuration, one layer of files.
+// image is what becomes part of an archive: names, configuration, one layer of
+// files, above those of the image it is made from.
 type image struct {
 	names  []string
 	config map[string]any
 	files  map[string]entry
+	from   *image
+
+	own *layer // once packed
+}
+
+// layer is one of files, as it is and as it is shipped.
+type layer struct {
+	diff   string // digest of what is packed
+	packed []byte
 }
 
 // entry is a file, a directory (mode) or a symbolic link.
@@ -37,6 +48,13 @@ type entry struct {
 
 func newImage(names ...string) *image {
 	return &image{names: names, config: map[string]any{}, files: map[string]entry{}}
+}
+
+// derive begins an image that adds files to another one.
+func (i *image) derive(names ...string) *image {
+	d := newImage(names...)
+	d.from, d.config = i, maps.Clone(i.config)
+	return d
 }
 
 // add puts an entry at a path, making the directories above it.
@@ -99,8 +117,8 @@ func (i *image) tree(name, from string) error {
 	})
 }
 
-// layer packs the files, sorted, without owners or times.
-func (i *image) layer() ([]byte, error) {
+// pack makes the layer of the image's own files, sorted, without owners or times.
+func (i *image) pack() ([]byte, error) {
 	var names []string
 	for name := range i.files {
 		names = append(names, name)
@@ -113,6 +131,9 @@ func (i *image) layer() ([]byte, error) {
 		mode := int64(e.mode.Perm())
 		if e.mode&fs.ModeSticky != 0 {
 			mode |= 0o1000
+		}
+		if e.mode&fs.ModeSetuid != 0 {
+			mode |= 0o4000
 		}
 		h := &tar.Header{Name: name, Mode: mode, ModTime: epoch, Format: tar.FormatPAX}
 		switch {
@@ -138,73 +159,119 @@ func digest(body []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-func descriptorOf(mediaType string, body []byte) map[string]any {
+// layers are the image's, the lowest first.
+func (i *image) layers() ([]*layer, error) {
+	var below []*layer
+	if i.from != nil {
+		var err error
+		if below, err = i.from.layers(); err != nil {
+			return nil, err
+		}
+	}
+	if i.own == nil && len(i.files) > 0 {
+		body, err := i.pack()
+		if err != nil {
+			return nil, fmt.Errorf("pack layer: %w", err)
+		}
+		var packed bytes.Buffer
+		z, err := gzip.NewWriterLevel(&packed, compression(len(body)))
+		if err != nil {
+			return nil, err
+		}
+		if _, err := z.Write(body); err != nil {
+			return nil, err
+		}
+		if err := z.Close(); err != nil {
+			return nil, err
+		}
+		i.own = &layer{diff: digest(body), packed: packed.Bytes()}
+	}
+	if i.own == nil {
+		return below, nil
+	}
+	return append(slices.Clone(below), i.own), nil
+}
+
+// compression is the best for what is shipped, and fast for what is only tested with.
+func compression(size int) int {
+	if size > 16<<20 {
+		return gzip.BestSpeed
+	}
+	return gzip.BestCompression
+}
+
+// archive is a layout in the making.
+type archive struct {
+	blobs     map[string][]byte
+	manifests []any // of index.json
+	docker    []any // of manifest.json
+}
+
+func (a *archive) blob(mediaType string, body []byte) map[string]any {
+	a.blobs["blobs/sha256/"+digest(body)] = body
 	return map[string]any{"mediaType": mediaType, "digest": "sha256:" + digest(body), "size": len(body)}
 }
 
-// write makes the archive, whole or not at all.
-func (i *image) write(file string) error {
-	layer, err := i.layer()
-	if err != nil {
-		return fmt.Errorf("pack layer: %w", err)
-	}
-	var packed bytes.Buffer
-	z, err := gzip.NewWriterLevel(&packed, gzip.BestCompression)
+func (a *archive) add(i *image) error {
+	layers, err := i.layers()
 	if err != nil {
 		return err
 	}
-	if _, err := z.Write(layer); err != nil {
-		return err
-	}
-	if err := z.Close(); err != nil {
-		return err
+	var diffs, files []string
+	var descriptors []any
+	var history []map[string]any
+	for _, l := range layers {
+		diffs = append(diffs, "sha256:"+l.diff)
+		files = append(files, "blobs/sha256/"+digest(l.packed))
+		descriptors = append(descriptors, a.blob("application/vnd.oci.image.layer.v1.tar+gzip", l.packed))
+		history = append(history, map[string]any{"created": epoch.Format(time.RFC3339), "created_by": "monohull test/images"})
 	}
 	config, err := json.Marshal(map[string]any{
 		"architecture": runtime.GOARCH, "os": "linux", "created": epoch.Format(time.RFC3339), "config": i.config,
-		"rootfs":  map[string]any{"type": "layers", "diff_ids": []string{"sha256:" + digest(layer)}},
-		"history": []map[string]any{{"created": epoch.Format(time.RFC3339), "created_by": "monohull test/images"}},
+		"rootfs": map[string]any{"type": "layers", "diff_ids": diffs}, "history": history,
 	})
 	if err != nil {
 		return err
 	}
 	manifest, err := json.Marshal(map[string]any{
 		"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
-		"config": descriptorOf("application/vnd.oci.image.config.v1+json", config),
-		"layers": []any{descriptorOf("application/vnd.oci.image.layer.v1.tar+gzip", packed.Bytes())},
+		"config": a.blob("application/vnd.oci.image.config.v1+json", config), "layers": descriptors,
 	})
 	if err != nil {
 		return err
 	}
-	var manifests []any
 	for _, name := range i.names {
-		d := descriptorOf("application/vnd.oci.image.manifest.v1+json", manifest)
+		d := a.blob("application/vnd.oci.image.manifest.v1+json", manifest)
 		_, tag, _ := strings.Cut(path.Base(name), ":")
 		d["annotations"] = map[string]string{"io.containerd.image.name": name, "org.opencontainers.image.ref.name": tag}
-		manifests = append(manifests, d)
+		a.manifests = append(a.manifests, d)
 	}
-	index, err := json.Marshal(map[string]any{"schemaVersion": 2, "manifests": manifests})
+	a.docker = append(a.docker, map[string]any{"Config": "blobs/sha256/" + digest(config), "RepoTags": i.names, "Layers": files})
+	return nil
+}
+
+// write makes an archive of images, whole or not at all. Layers they share are in
+// it once.
+func write(file string, images ...*image) error {
+	a := &archive{blobs: map[string][]byte{}}
+	for _, i := range images {
+		if err := a.add(i); err != nil {
+			return err
+		}
+	}
+	index, err := json.Marshal(map[string]any{"schemaVersion": 2, "manifests": a.manifests})
 	if err != nil {
 		return err
 	}
-	docker, err := json.Marshal([]any{map[string]any{
-		"Config": "blobs/sha256/" + digest(config), "RepoTags": i.names, "Layers": []string{"blobs/sha256/" + digest(packed.Bytes())},
-	}})
+	docker, err := json.Marshal(a.docker)
 	if err != nil {
 		return err
 	}
-	files := map[string][]byte{
-		"oci-layout": []byte(`{"imageLayoutVersion":"1.0.0"}`), "index.json": index, "manifest.json": docker,
-		"blobs/sha256/" + digest(config): config, "blobs/sha256/" + digest(manifest): manifest,
-		"blobs/sha256/" + digest(packed.Bytes()): packed.Bytes(),
-	}
-	var names []string
-	for name := range files {
-		names = append(names, name)
-	}
-	slices.Sort(names)
+	files := maps.Clone(a.blobs)
+	files["oci-layout"], files["index.json"], files["manifest.json"] = []byte(`{"imageLayoutVersion":"1.0.0"}`), index, docker
 	var buf bytes.Buffer
 	tw := tar.NewWriter(&buf)
-	for _, name := range names {
+	for _, name := range slices.Sorted(maps.Keys(files)) {
 		if err := tw.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(files[name])), ModTime: epoch}); err != nil {
 			return err
 		}

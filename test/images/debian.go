@@ -169,6 +169,36 @@ func (i *image) base() {
 	}
 }
 
+// programs lays out packages with the libraries they need and takes programs from
+// them, with theirs; a program is a path below the packages' root, and keeps it.
+func (i *image) programs(work string, packages []string, names ...string) (root string, err error) {
+	all := slices.Clone(packages)
+	for _, p := range packages {
+		libs, err := libraryPackages(p)
+		if err != nil {
+			return "", err
+		}
+		for _, l := range libs {
+			if !slices.Contains(all, l) {
+				all = append(all, l)
+			}
+		}
+	}
+	if root, err = unpack(work, all...); err != nil {
+		return "", err
+	}
+	for _, name := range names {
+		binary := filepath.Join(root, name)
+		if err := i.copy(name, binary); err != nil {
+			return "", err
+		}
+		if err := i.needs(root, binary); err != nil {
+			return "", err
+		}
+	}
+	return root, nil
+}
+
 func busybox(work string) (*image, error) {
 	root, err := unpack(work, "busybox-static")
 	if err != nil {

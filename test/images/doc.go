@@ -11,6 +11,10 @@
 //	nginx    Debian's nginx, the libraries it needs and nothing else, and busybox for a shell
 //	hello    test/images/hello/hello.c, static (needs a C compiler)
 //
+// The images of upstream's end-to-end tests have names that begin with e2e- and are
+// made when asked for, from upstream's own Go programs and Debian packages;
+// test/conformance says which, and under which names.
+//
 // busybox and nginx need apt-get, dpkg-deb and a Debian mirror. The program writes
 // below -out and into a temporary directory only.
 package main

@@ -2,9 +2,6 @@ package main
 
 import (
 	_ "embed"
-	"fmt"
-	"os"
-	"path/filepath"
 )
 
 //go:embed hello/hello.c
@@ -12,17 +9,9 @@ var helloSource []byte
 
 // hello compiles the sample application.
 func hello(work string) (*image, error) {
-	cc := os.Getenv("CC")
-	if cc == "" {
-		cc = "gcc"
-	}
-	source, binary := filepath.Join(work, "hello.c"), filepath.Join(work, "hello")
-	if err := os.WriteFile(source, helloSource, 0o600); err != nil {
+	binary, err := compile(work, "hello", helloSource)
+	if err != nil {
 		return nil, err
-	}
-	if _, err := command(work, cc, "-Os", "-static", "-s", "-Wall", "-Wextra", "-Werror", "-ffunction-sections", "-fdata-sections",
-		"-Wl,--gc-sections", "-Wl,--build-id=none", "-o", binary, "hello.c"); err != nil {
-		return nil, fmt.Errorf("compile: %w", err)
 	}
 	img := newImage("monohull.io/hello:1.0")
 	img.text("/etc/passwd", "root:x:0:0:root:/:/sbin/nologin\nhello:x:65532:65532:hello:/:/sbin/nologin\n")

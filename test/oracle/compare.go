@@ -68,6 +68,9 @@ type Judge struct {
 	used   map[string]int // accepted differences that occurred
 }
 
+// maxBaseName is the length of what a generated name is made of.
+const maxBaseName = 58
+
 // Check compares everything the case shows. valid tells whether both sides took
 // the object as a new one.
 func (j *Judge) Check(c Case) (out []Difference, valid bool) {
@@ -106,8 +109,10 @@ func (j *Judge) Check(c Case) (out []Difference, valid bool) {
 		}
 		j.mark(old)
 		j.mark(ours)
-	} else {
-		ours.SetGeneration(0)
+	}
+	if c.Old == nil && ours.GetName() == "" && ours.GetGenerateName() != "" {
+		base := ours.GetGenerateName()
+		ours.SetName(base[:min(len(base), maxBaseName)] + "x2b4c")
 	}
 	phase = "defaults"
 	theirs := ours.DeepCopyObject()
@@ -193,6 +198,15 @@ func (j *Judge) outcomes(phase string, theirs, ours outcome) (out []Difference, 
 func (j *Judge) objects(phase string, theirs, ours runtime.Object) *Difference {
 	if equality.Semantic.DeepEqual(theirs, ours) {
 		return nil
+	}
+	if strings.HasPrefix(phase, "defaults") {
+		// times that one side defaults and the other fills in later
+		theirs, ours = theirs.DeepCopyObject(), ours.DeepCopyObject()
+		steady(theirs)
+		steady(ours)
+		if equality.Semantic.DeepEqual(theirs, ours) {
+			return nil
+		}
 	}
 	var a, b []string
 	for _, line := range strings.Split(diff.Diff(theirs, ours), "\n") {
@@ -314,11 +328,17 @@ func (j *Judge) settled(o api.Object) {
 	if !k.HasStatus || k.StatusOnCreate {
 		return
 	}
+	if k.Date != nil {
+		k.Date(o, nil, time.Now())
+	}
 	k.CopySpec(from, o)
+	was := o.DeepCopyObject().(api.Object)
+	k.ClearStatus(was)
 	if k.PrepareStatus != nil {
-		was := o.DeepCopyObject().(api.Object)
-		k.ClearStatus(was)
 		k.PrepareStatus(from, was)
+	}
+	if k.Date != nil {
+		k.Date(from, was, time.Now())
 	}
 	k.CopyStatus(o, from)
 }

@@ -39,7 +39,10 @@ func (j *Judge) CheckVersion(v *api.Version, doc any) (out []Difference) {
 	if err != nil {
 		return nil
 	}
+	// what is stored is defaulted again whenever it is read, and shown as read
+	j.Up.Scheme.Default(theirs)
 	theirs.GetObjectKind().SetGroupVersionKind(j.Kind.GVK)
+	in = j.Up.internal(theirs)
 	ours, err := v.Convert(o)
 	if err != nil {
 		return []Difference{{j.Name, phase, nil, []string{"is refused: " + err.Error()}}}

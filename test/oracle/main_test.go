@@ -1,6 +1,7 @@
 package oracle
 
 import (
+	"flag"
 	"io"
 	"os"
 	"testing"
@@ -11,7 +12,11 @@ import (
 // TestMain silences upstream's log: it complains of its own disagreements
 // between two ways of validating.
 func TestMain(m *testing.M) {
-	klog.LogToStderr(false)
+	klogFlags := flag.NewFlagSet("klog", flag.ContinueOnError)
+	klog.InitFlags(klogFlags)
+	if err := klogFlags.Parse([]string{"-logtostderr=false", "-stderrthreshold=FATAL"}); err != nil {
+		panic(err)
+	}
 	klog.SetOutput(io.Discard)
 	os.Exit(m.Run())
 }

@@ -60,6 +60,12 @@ var timeType, microType = reflect.TypeFor[metav1.Time](), reflect.TypeFor[metav1
 func clearTimes(v reflect.Value) {
 	switch v.Kind() {
 	case reflect.Pointer, reflect.Interface:
+		if t := v.Type(); v.Kind() == reflect.Pointer && !v.IsNil() && v.CanSet() && (t.Elem() == timeType || t.Elem() == microType) {
+			if clearTimes(v.Elem()); v.Elem().IsZero() {
+				v.SetZero()
+			}
+			return
+		}
 		if !v.IsNil() {
 			clearTimes(v.Elem())
 		}

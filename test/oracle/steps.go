@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sort"
+	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/validate/content"
@@ -161,15 +162,14 @@ func ourCreate(k *api.Kind, obj api.Object) outcome {
 	if k.Stamp != nil {
 		k.Stamp(obj, caller)
 	}
-	obj.SetGeneration(0)
-	if k.Generation {
-		obj.SetGeneration(1)
-	}
 	if k.ClearStatus != nil && !k.StatusOnCreate {
 		k.ClearStatus(obj)
 	}
 	if k.PrepareCreate != nil {
 		k.PrepareCreate(obj)
+	}
+	if k.Date != nil {
+		k.Date(obj, nil, time.Now())
 	}
 	out := outcome{obj: obj}
 	if k.Validate != nil {
@@ -224,15 +224,26 @@ func ourUpdate(k *api.Kind, sub string, obj, old api.Object) (out outcome, ok bo
 		}
 		bump()
 	}
-	if k.Default != nil {
-		k.Default(obj)
+	if k.Date != nil {
+		k.Date(obj, old, time.Now())
 	}
 	out.obj = obj
 	out.errs = apimeta.CommonUpdate(obj, old, k.Namespaced)
 	if validate != nil {
 		out.errs = append(out.errs, validate(obj, old)...)
 	}
-	if len(out.errs) == 0 && sub == "" && k.Warnings != nil {
+	if len(out.errs) > 0 {
+		return out, true
+	}
+	switch {
+	case sub == "status":
+		if k.StatusWarnings != nil {
+			out.warnings = k.StatusWarnings(obj)
+		}
+	case sub != "":
+	case k.UpdateWarnings != nil:
+		out.warnings = k.UpdateWarnings(obj, old)
+	case k.Warnings != nil:
 		out.warnings = k.Warnings(obj)
 	}
 	return out, true

@@ -10,9 +10,11 @@ import (
 	"time"
 	"unsafe"
 
+	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apiextensionsserver "k8s.io/apiextensions-apiserver/pkg/apiserver"
 	"k8s.io/apiextensions-apiserver/pkg/registry/customresourcedefinition"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
@@ -28,6 +30,7 @@ import (
 	"k8s.io/apiserver/pkg/storage/storagebackend/factory"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
+	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	restclient "k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
@@ -132,9 +135,9 @@ func buildUpstream() (*Upstream, error) {
 		svmrest.RESTStorageProvider{},
 		flowcontrolrest.RESTStorageProvider{InformerFactory: informers.NewSharedInformerFactory(clients, 0)},
 		appsrest.StorageProvider{},
-		admissionregistrationrest.RESTStorageProvider{Authorizer: all, DiscoveryClient: clients.Discovery()},
+		admissionregistrationrest.RESTStorageProvider{DiscoveryClient: clients.Discovery()},
 		eventsrest.RESTStorageProvider{TTL: time.Hour},
-		resourcerest.RESTStorageProvider{NamespaceClient: clients.CoreV1().Namespaces(), Authorizer: all},
+		resourcerest.RESTStorageProvider{NamespaceClient: adminNamespaces{}, Authorizer: all},
 	} {
 		info, err := p.NewRESTStorage(config, getter)
 		if err != nil {
@@ -326,3 +329,11 @@ func (nobody) AuthenticateRequest(*http.Request) (*authenticator.Response, bool,
 }
 
 type noTokens struct{ serviceaccount.TokenGenerator }
+
+// adminNamespaces lets every claim ask for admin access: whether a namespace
+// does is not the row's to judge.
+type adminNamespaces struct{ typedcorev1.NamespaceInterface }
+
+func (adminNamespaces) Get(_ context.Context, name string, _ metav1.GetOptions) (*corev1.Namespace, error) {
+	return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"resource.kubernetes.io/admin-access": "true"}}}, nil
+}

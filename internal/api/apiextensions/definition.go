@@ -30,6 +30,11 @@ func definitionRow() *api.Kind {
 			storeVersion(d)
 		},
 		PrepareUpdate: func(d, _ *kind) { storeVersion(d) },
+		PrepareStatus: func(d, _ *kind) {
+			if len(d.Status.StoredVersions) == 0 {
+				storeVersion(d)
+			}
+		},
 		// The status subresource lets metadata change, but for what a status write
 		// never may: https://github.com/kubernetes/kubernetes/issues/137681
 		Fields:         map[string]func(*kind) string{"metadata.namespace": func(*kind) string { return "" }},
@@ -37,6 +42,11 @@ func definitionRow() *api.Kind {
 		ValidateUpdate: validateUpdate,
 		ValidateStatus: validateStatus,
 		Warnings:       warnings,
+		// formats that it had before are known to its writer
+		UpdateWarnings: func(d, old *kind) []string {
+			had := warnings(old)
+			return slices.DeleteFunc(warnings(d), func(w string) bool { return slices.Contains(had, w) })
+		},
 		Columns: []metav1.TableColumnDefinition{
 			meta.NameColumn,
 			{Name: "Created At", Type: "date", Description: meta.AgeColumn.Description},

@@ -59,6 +59,12 @@ func daemonSetRow() *api.Kind {
 		Warnings: func(d *appsv1.DaemonSet) []string {
 			return core.PodTemplateWarnings(specPath.Child("template"), &d.Spec.Template)
 		},
+		UpdateWarnings: func(d, old *appsv1.DaemonSet) []string {
+			if d.Annotations[appsv1.DeprecatedTemplateGeneration] == old.Annotations[appsv1.DeprecatedTemplateGeneration] {
+				return nil
+			}
+			return core.PodTemplateWarnings(specPath.Child("template"), &d.Spec.Template)
+		},
 		Columns: []metav1.TableColumnDefinition{
 			meta.NameColumn,
 			meta.Number("Desired", "The number of nodes that should be running the daemon pod."),

@@ -72,6 +72,12 @@ func deploymentRow() *api.Kind {
 		Warnings: func(d *appsv1.Deployment) []string {
 			return append(core.NameInPodsWarning(d.Name), core.PodTemplateWarnings(specPath.Child("template"), &d.Spec.Template)...)
 		},
+		UpdateWarnings: func(d, old *appsv1.Deployment) []string {
+			if d.Generation == old.Generation {
+				return nil
+			}
+			return core.PodTemplateWarnings(specPath.Child("template"), &d.Spec.Template)
+		},
 		Columns: []metav1.TableColumnDefinition{
 			meta.NameColumn,
 			meta.Text("Ready", "Number of the pod with ready state"),

@@ -44,6 +44,12 @@ func replicaSetRow() *api.Kind {
 		Warnings: func(rs *appsv1.ReplicaSet) []string {
 			return append(core.NameInPodsWarning(rs.Name), core.PodTemplateWarnings(specPath.Child("template"), &rs.Spec.Template)...)
 		},
+		UpdateWarnings: func(rs, old *appsv1.ReplicaSet) []string {
+			if rs.Generation == old.Generation {
+				return nil
+			}
+			return core.PodTemplateWarnings(specPath.Child("template"), &rs.Spec.Template)
+		},
 		Columns: core.ReplicaColumns,
 		Row: func(rs *appsv1.ReplicaSet, now time.Time) []any {
 			names, images := meta.ContainersAndImages(rs.Spec.Template.Spec.Containers)

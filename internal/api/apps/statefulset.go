@@ -40,14 +40,15 @@ func statefulSetRow() *api.Kind {
 		ValidateStatus: validateStatefulSetStatus,
 		Warnings: func(s *appsv1.StatefulSet) []string {
 			w := core.PodTemplateWarnings(specPath.Child("template"), &s.Spec.Template)
-			for i := range s.Spec.VolumeClaimTemplates {
-				w = append(w, core.ClaimWarnings(specPath.Child("volumeClaimTemplates").Index(i), &s.Spec.VolumeClaimTemplates[i].Spec)...)
-			}
-			if n := s.Spec.RevisionHistoryLimit; n != nil && *n < 0 {
-				w = append(w, "spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended")
-			}
-			return w
+			return append(w, setWarnings(&s.Spec, "")...)
 		},
+		UpdateWarnings: func(s, old *appsv1.StatefulSet) (w []string) {
+			if s.Generation != old.Generation {
+				w = core.PodTemplateWarnings(specPath.Child("template"), &s.Spec.Template)
+			}
+			return append(w, setWarnings(&s.Spec, "Spec")...)
+		},
+		Restore: nameClaims,
 		Columns: []metav1.TableColumnDefinition{
 			meta.NameColumn,
 			meta.Text("Ready", "Number of the pod with ready state"),
@@ -90,10 +91,33 @@ func defaultStatefulSet(set *appsv1.StatefulSet) {
 	setDefault(&s.RevisionHistoryLimit, defaultHistory)
 	core.DefaultPodTemplateSpec(&s.Template)
 	for i := range s.VolumeClaimTemplates {
-		c := &s.VolumeClaimTemplates[i]
-		c.TypeMeta = metav1.TypeMeta{} // the store does not keep it
-		core.DefaultClaim(c)
+		core.DefaultClaim(&s.VolumeClaimTemplates[i])
 	}
+	nameClaims(set)
+}
+
+// nameClaims says of the claims in a set what they are. The store does not keep
+// it.
+func nameClaims(set *appsv1.StatefulSet) {
+	for i := range set.Spec.VolumeClaimTemplates {
+		set.Spec.VolumeClaimTemplates[i].TypeMeta = metav1.TypeMeta{APIVersion: "v1", Kind: "PersistentVolumeClaim"}
+	}
+}
+
+// setWarnings are those that do not depend on the template; under is where in a
+// claim its specification is said to be.
+func setWarnings(s *appsv1.StatefulSetSpec, under string) (w []string) {
+	for i := range s.VolumeClaimTemplates {
+		at := specPath.Child("volumeClaimTemplates").Index(i)
+		if under != "" {
+			at = at.Child(under)
+		}
+		w = append(w, core.ClaimWarnings(at, &s.VolumeClaimTemplates[i].Spec)...)
+	}
+	if n := s.RevisionHistoryLimit; n != nil && *n < 0 {
+		w = append(w, "spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended")
+	}
+	return w
 }
 
 // dropUnserved clears the fields of features that Kubernetes v1.36 has off by

@@ -47,7 +47,12 @@ func cronJobRow() *api.Kind {
 			return apivalidation.ValidateObjectMetaUpdate(&c.ObjectMeta, &old.ObjectMeta, field.NewPath("metadata"))
 		},
 		Warnings: func(c *batchv1.CronJob) []string {
-			w := append(core.NameInPodsWarning(c.Name), jobSpecWarnings(&c.Spec.JobTemplate.Spec, specPath.Child("jobTemplate", "spec"))...)
+			return append(core.NameInPodsWarning(c.Name), jobSpecWarnings(&c.Spec.JobTemplate.Spec, specPath.Child("jobTemplate", "spec"))...)
+		},
+		UpdateWarnings: func(c, old *batchv1.CronJob) (w []string) {
+			if c.Generation != old.Generation {
+				w = jobSpecWarnings(&c.Spec.JobTemplate.Spec, specPath.Child("jobTemplate", "spec"))
+			}
 			if strings.Contains(c.Spec.Schedule, "TZ") { // only of an old object, new ones are refused
 				w = append(w, fmt.Sprintf("cannot use TZ or CRON_TZ in %s, use timeZone instead, see https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/ for more details",
 					specPath.Child("spec", "schedule")))

@@ -41,17 +41,22 @@ func jobRow() *api.Kind {
 			if !value(j.Spec.ManualSelector) {
 				generateSelector(j)
 			}
-			if len(j.Labels) == 0 {
-				j.Labels = maps.Clone(j.Spec.Template.Labels)
-			}
+			labelAsTemplate(j)
 			core.DropUnservedFields(&j.Spec.Template.Spec)
 		},
 		PrepareUpdate:  func(j, _ *batchv1.Job) { core.DropUnservedFields(&j.Spec.Template.Spec) },
+		PrepareStatus:  func(j, _ *batchv1.Job) { labelAsTemplate(j) },
 		Validate:       func(j *batchv1.Job) field.ErrorList { return validateJob(j, true) },
 		ValidateUpdate: validateJobUpdate,
 		ValidateStatus: validateJobStatusUpdate,
 		Warnings: func(j *batchv1.Job) []string {
 			return append(core.NameInPodsWarning(j.Name), jobSpecWarnings(&j.Spec, specPath)...)
+		},
+		UpdateWarnings: func(j, old *batchv1.Job) []string {
+			if j.Generation == old.Generation {
+				return nil
+			}
+			return jobSpecWarnings(&j.Spec, specPath)
 		},
 		Fields: map[string]func(*batchv1.Job) string{
 			"status.successful": func(j *batchv1.Job) string { return strconv.Itoa(int(j.Status.Succeeded)) },
@@ -91,6 +96,13 @@ func defaultJob(j *batchv1.Job) {
 	setDefault(&s.PodReplacementPolicy, batchv1.TerminatingOrFailed)
 	setDefault(&s.ManualSelector, false)
 	defaultJobTemplate(s)
+}
+
+// labelAsTemplate gives a job without labels those of its pods.
+func labelAsTemplate(j *batchv1.Job) {
+	if len(j.Labels) == 0 {
+		j.Labels = maps.Clone(j.Spec.Template.Labels)
+	}
 }
 
 // defaultJobTemplate fills what the jobs of a cron job have as well before

@@ -28,6 +28,11 @@ func requestRow() *api.Kind {
 		// What was asked for, and by whom, does not change.
 		PrepareUpdate: func(c, old *request) { c.Spec = *old.Spec.DeepCopy() },
 		PrepareStatus: keepDecisions,
+		Date: func(c, old *request, now time.Time) {
+			if old != nil {
+				StampConditions(c, old, now)
+			}
+		},
 		Validate: func(c *request) field.ErrorList {
 			if errs := validateRequest(c, nil); len(errs) > 0 {
 				return errs
@@ -116,7 +121,7 @@ func keepDecisions(c, old *request) {
 // subresource left out: a condition whose status did not change keeps the time
 // of its transition.
 func StampConditions(c, old *certificatesv1.CertificateSigningRequest, now time.Time) {
-	stamp := metav1.NewTime(now)
+	stamp := meta.Moment(now)
 	for i := range c.Status.Conditions {
 		d := &c.Status.Conditions[i]
 		if d.LastUpdateTime.IsZero() {

@@ -28,20 +28,9 @@ func persistentVolumeRow() *api.Kind {
 		List:    &corev1.PersistentVolumeList{},
 		Default: defaultVolumeObject,
 		PrepareCreate: func(v *corev1.PersistentVolume) {
-			since := v.CreationTimestamp
-			v.Status = corev1.PersistentVolumeStatus{Phase: corev1.VolumePending, LastPhaseTransitionTime: &since}
+			v.Status = corev1.PersistentVolumeStatus{Phase: corev1.VolumePending}
 		},
-		// The time of a phase is its own: where a writer has moved the phase on and
-		// left the time, none is better than a wrong one.
-		PrepareStatus: func(v, old *corev1.PersistentVolume) {
-			s, was := &v.Status, old.Status.LastPhaseTransitionTime
-			switch changed := s.Phase != old.Status.Phase; {
-			case !changed && s.LastPhaseTransitionTime == nil:
-				s.LastPhaseTransitionTime = was.DeepCopy()
-			case changed && s.LastPhaseTransitionTime.Equal(was):
-				s.LastPhaseTransitionTime = nil
-			}
-		},
+		Date:           datePhase,
 		Validate:       validateVolumeObject,
 		ValidateUpdate: validateVolumeUpdate,
 		ValidateStatus: func(v, old *corev1.PersistentVolume) field.ErrorList {
@@ -63,6 +52,22 @@ func persistentVolumeRow() *api.Kind {
 		},
 		Row: volumeObjectCells,
 	})
+}
+
+// datePhase notes since when the volume is in its phase, where the writer has
+// moved it on and left the time.
+func datePhase(v, old *corev1.PersistentVolume, now time.Time) {
+	s, since := &v.Status, meta.Moment(now)
+	switch {
+	case old == nil:
+		s.LastPhaseTransitionTime = &since
+	case s.Phase == old.Status.Phase:
+		if s.LastPhaseTransitionTime == nil {
+			s.LastPhaseTransitionTime = old.Status.LastPhaseTransitionTime.DeepCopy()
+		}
+	case s.LastPhaseTransitionTime == nil || s.LastPhaseTransitionTime.Equal(old.Status.LastPhaseTransitionTime):
+		s.LastPhaseTransitionTime = &since
+	}
 }
 
 func defaultVolumeObject(v *corev1.PersistentVolume) {

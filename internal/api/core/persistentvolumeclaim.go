@@ -27,6 +27,8 @@ func persistentVolumeClaimRow() *api.Kind {
 			c.Status = corev1.PersistentVolumeClaimStatus{Phase: corev1.ClaimPending}
 			settleSources(&c.Spec, nil)
 		},
+		// Claims of before the newer field have their source in the older alone.
+		Restore:       func(c *corev1.PersistentVolumeClaim) { evenSources(&c.Spec) },
 		PrepareUpdate: func(c, old *corev1.PersistentVolumeClaim) { settleSources(&c.Spec, &old.Spec) },
 		Validate: func(c *corev1.PersistentVolumeClaim) field.ErrorList {
 			return append(meta.ValidateObjectMeta(&c.ObjectMeta, true, meta.DNSSubdomain), ValidateClaimSpec(&c.Spec, specPath)...)

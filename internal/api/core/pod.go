@@ -29,6 +29,8 @@ func podRow() *api.Kind {
 			}
 			return append(w, podWarnings(nil, &p.ObjectMeta, &p.Spec)...)
 		},
+		UpdateWarnings: api.NoWarnings[*corev1.Pod],
+		StatusWarnings: podStatusWarnings,
 		Fields: map[string]func(*corev1.Pod) string{
 			"spec.nodeName":            func(p *corev1.Pod) string { return p.Spec.NodeName },
 			"spec.restartPolicy":       func(p *corev1.Pod) string { return string(p.Spec.RestartPolicy) },

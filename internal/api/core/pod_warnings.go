@@ -350,3 +350,14 @@ func (w *warner) overlap(volume, kind string, paths []ownedPath) {
 		}
 	}
 }
+
+// podStatusWarnings warn of addresses that are not written as they should be.
+func podStatusWarnings(p *corev1.Pod) (w []string) {
+	for i, ip := range p.Status.PodIPs {
+		w = append(w, validation.GetWarningsForIP(statusPath.Child("podIPs").Index(i).Child("ip"), ip.IP)...)
+	}
+	for i, ip := range p.Status.HostIPs {
+		w = append(w, validation.GetWarningsForIP(statusPath.Child("hostIPs").Index(i).Child("ip"), ip.IP)...)
+	}
+	return w
+}

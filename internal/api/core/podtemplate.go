@@ -30,6 +30,12 @@ func podTemplateRow() *api.Kind {
 			return append(meta.ValidateObjectMetaUpdate(&t.ObjectMeta, &old.ObjectMeta), ValidatePodTemplateSpec(&t.Template, at)...)
 		},
 		Warnings: func(t *corev1.PodTemplate) []string { return PodTemplateWarnings(at, &t.Template) },
+		UpdateWarnings: func(t, old *corev1.PodTemplate) []string {
+			if t.Generation == old.Generation {
+				return nil
+			}
+			return PodTemplateWarnings(at, &t.Template)
+		},
 		Columns: []metav1.TableColumnDefinition{
 			meta.NameColumn,
 			meta.Text("Containers", "Names of each container in the template."),

@@ -34,6 +34,7 @@ func replicationControllerRow() *api.Kind {
 		OrphanByDefault: &api.Orphaning{}, // of v1 alone, kept for old clients
 		List:            &corev1.ReplicationControllerList{},
 		Default:         defaultReplicationController,
+		PrepareStatus:   func(c, _ *corev1.ReplicationController) { defaultReplicationController(c) }, // labels may change
 		PrepareCreate: func(c *corev1.ReplicationController) {
 			c.Generation = 1
 			dropTemplate(c.Spec.Template)
@@ -56,6 +57,12 @@ func replicationControllerRow() *api.Kind {
 				w = append(w, PodTemplateWarnings(specPath.Child("template"), c.Spec.Template)...)
 			}
 			return w
+		},
+		UpdateWarnings: func(c, old *corev1.ReplicationController) []string {
+			if c.Generation == old.Generation || c.Spec.Template == nil {
+				return nil
+			}
+			return PodTemplateWarnings(specPath.Child("template"), c.Spec.Template)
 		},
 		Fields: map[string]func(*corev1.ReplicationController) string{
 			"status.replicas": func(c *corev1.ReplicationController) string { return strconv.Itoa(int(c.Status.Replicas)) },

@@ -44,7 +44,7 @@ func resourceQuotaRow() *api.Kind {
 			quotaStatus(&r, &q.Status, statusPath)
 			return r.Errs
 		},
-		Warnings: quotaWarnings,
+		Warnings: quotaWarnings, UpdateWarnings: api.NoWarnings[*corev1.ResourceQuota],
 		Columns: []metav1.TableColumnDefinition{
 			meta.NameColumn,
 			meta.Text("Request", "Request represents a minimum amount of cpu/memory that a container may consume."),

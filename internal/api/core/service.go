@@ -30,6 +30,14 @@ func serviceRow() *api.Kind {
 		ValidateUpdate: validateServiceUpdate,
 		ValidateStatus: validateServiceStatus,
 		Warnings:       serviceWarnings,
+		StatusWarnings: func(s *corev1.Service) (w []string) {
+			for i, in := range s.Status.LoadBalancer.Ingress {
+				if in.IP != "" {
+					w = append(w, validation.GetWarningsForIP(statusPath.Child("loadBalancer", "ingress").Index(i), in.IP)...)
+				}
+			}
+			return w
+		},
 		Fields: map[string]func(*corev1.Service) string{
 			"spec.clusterIP": func(s *corev1.Service) string { return s.Spec.ClusterIP },
 			"spec.type":      func(s *corev1.Service) string { return string(s.Spec.Type) },
@@ -83,10 +91,17 @@ func defaultService(s *corev1.Service) {
 	}
 	if spec.Type == corev1.ServiceTypeLoadBalancer {
 		setDefaultPtr(&spec.AllocateLoadBalancerNodePorts, true)
-		for i := range s.Status.LoadBalancer.Ingress {
-			if in := &s.Status.LoadBalancer.Ingress[i]; in.IP != "" {
-				setDefaultPtr(&in.IPMode, corev1.LoadBalancerIPModeVIP)
-			}
+	}
+	defaultIPModes(s)
+}
+
+func defaultIPModes(s *corev1.Service) {
+	if s.Spec.Type != corev1.ServiceTypeLoadBalancer {
+		return
+	}
+	for i := range s.Status.LoadBalancer.Ingress {
+		if in := &s.Status.LoadBalancer.Ingress[i]; in.IP != "" {
+			setDefaultPtr(&in.IPMode, corev1.LoadBalancerIPModeVIP)
 		}
 	}
 }
@@ -146,6 +161,7 @@ func prepareServiceUpdate(s, old *corev1.Service) {
 			n.ClusterIPs = slices.Clone(o.ClusterIPs)
 		}
 	}
+	defaultIPModes(s)
 	keepNodePorts(s, old)
 	if needsHealthCheckPort(old) && needsHealthCheckPort(s) {
 		setDefault(&n.HealthCheckNodePort, o.HealthCheckNodePort)

@@ -24,6 +24,12 @@ func serviceAccountRow() *api.Kind {
 			s.Secrets[i] = corev1.ObjectReference{Name: s.Secrets[i].Name}
 		}
 	}
+	warnings := func(s *corev1.ServiceAccount) []string {
+		if _, ok := s.Annotations[enforceMountableSecrets]; !ok {
+			return nil
+		}
+		return []string{fmt.Sprintf("metadata.annotations[%s]: deprecated in v1.32+; prefer separate namespaces to isolate access to mounted secrets", enforceMountableSecrets)}
+	}
 	return api.Define(api.Spec[*corev1.ServiceAccount]{
 		GVK: gvk("ServiceAccount"), Plural: "serviceaccounts", Singular: "serviceaccount", ShortNames: []string{"sa"},
 		Namespaced: true, UnconditionalUpdate: true,
@@ -34,11 +40,12 @@ func serviceAccountRow() *api.Kind {
 		ValidateUpdate: func(s, old *corev1.ServiceAccount) field.ErrorList {
 			return append(meta.ValidateObjectMetaUpdate(&s.ObjectMeta, &old.ObjectMeta), validate(s)...)
 		},
-		Warnings: func(s *corev1.ServiceAccount) []string {
-			if _, ok := s.Annotations[enforceMountableSecrets]; !ok {
+		Warnings: warnings,
+		UpdateWarnings: func(s, old *corev1.ServiceAccount) []string {
+			if _, had := old.Annotations[enforceMountableSecrets]; had {
 				return nil
 			}
-			return []string{fmt.Sprintf("metadata.annotations[%s]: deprecated in v1.32+; prefer separate namespaces to isolate access to mounted secrets", enforceMountableSecrets)}
+			return warnings(s)
 		},
 		Columns: []metav1.TableColumnDefinition{meta.NameColumn, meta.AgeColumn},
 		Row: func(s *corev1.ServiceAccount, now time.Time) []any {

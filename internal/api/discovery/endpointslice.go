@@ -65,7 +65,13 @@ func endpointSliceRow() *api.Kind {
 			r.Add(meta.Immutable(s.AddressType, old.AddressType, field.NewPath("addressType")))
 			return r.Errs
 		},
-		Warnings: sliceWarnings,
+		Warnings: func(s *discoveryv1.EndpointSlice) (w []string) {
+			if s.AddressType == discoveryv1.AddressTypeFQDN {
+				w = append(w, "spec.addressType: FQDN endpoints are deprecated")
+			}
+			return append(w, addressWarnings(s)...)
+		},
+		UpdateWarnings: func(s, _ *discoveryv1.EndpointSlice) []string { return addressWarnings(s) },
 		Columns: []metav1.TableColumnDefinition{
 			meta.NameColumn,
 			meta.Text("AddressType", "The type of address carried by this slice."),
@@ -247,10 +253,7 @@ func hints(r *meta.Report, h *discoveryv1.EndpointHints, p *field.Path) {
 	}
 }
 
-func sliceWarnings(s *discoveryv1.EndpointSlice) (w []string) {
-	if s.AddressType == discoveryv1.AddressTypeFQDN {
-		w = append(w, "spec.addressType: FQDN endpoints are deprecated")
-	}
+func addressWarnings(s *discoveryv1.EndpointSlice) (w []string) {
 	switch s.Labels[discoveryv1.LabelManagedBy] {
 	case "endpointslice-controller.k8s.io", "endpointslicemirroring-controller.k8s.io":
 		return w

@@ -60,6 +60,9 @@ func workloads() []old {
 					s.Spec.UpdateStrategy.Type = appsv1beta1.OnDeleteStatefulSetStrategyType
 				}
 			},
+			fromKind: func(from *appsv1.StatefulSet, to *appsv1beta1.StatefulSet) {
+				fill(&to.Status.ObservedGeneration, from.Status.ObservedGeneration)
+			},
 		}),
 		version(spec[*appsv1beta1.ControllerRevision, *appsv1.ControllerRevision]{gvk: b1.WithKind("ControllerRevision"), of: revision, list: &appsv1beta1.ControllerRevisionList{}}),
 

@@ -1,6 +1,8 @@
 package meta
 
 import (
+	"time"
+
 	"k8s.io/apimachinery/pkg/api/validate/content"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -30,3 +32,6 @@ func segment(name string, prefix bool) []string {
 	}
 	return content.IsPathSegmentName(name)
 }
+
+// Moment is a time as the API keeps it, in whole seconds.
+func Moment(now time.Time) metav1.Time { return metav1.NewTime(now.Truncate(time.Second)) }

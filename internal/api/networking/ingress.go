@@ -46,6 +46,15 @@ func ingressRow() *api.Kind {
 			}
 			return nil
 		},
+		UpdateWarnings: api.NoWarnings[*networkingv1.Ingress],
+		StatusWarnings: func(in *networkingv1.Ingress) (w []string) {
+			for i, l := range in.Status.LoadBalancer.Ingress {
+				if l.IP != "" {
+					w = append(w, validation.GetWarningsForIP(field.NewPath("status", "loadBalancer", "ingress").Index(i), l.IP)...)
+				}
+			}
+			return w
+		},
 		Columns: []metav1.TableColumnDefinition{
 			meta.NameColumn,
 			meta.Text("Class", "The class of the ingress, which says who serves it."),

@@ -52,8 +52,7 @@ func forgetFreed(s, old *resourcev1.ResourceClaimStatus) {
 }
 
 func validateClaimStatus(c, old *resourcev1.ResourceClaim) field.ErrorList {
-	r := report{meta.Report{Errs: meta.ValidateObjectMeta(&c.ObjectMeta, true, meta.PathSegment)}}
-	r.Add(meta.ValidateObjectMetaUpdate(&c.ObjectMeta, &old.ObjectMeta))
+	r := report{meta.Report{Errs: meta.ValidateObjectMetaUpdate(&c.ObjectMeta, &old.ObjectMeta)}}
 	s, was := &c.Status, &old.Status
 	users := statusPath.Child("reservedFor")
 	unique(&r, s.ReservedFor, resourcev1.ResourceClaimReservedForMaxSize, users,

@@ -23,6 +23,7 @@ func sliceRow() *api.Kind {
 		GVK: gvk("ResourceSlice"), Plural: "resourceslices", Singular: "resourceslice", Generation: true, UnconditionalUpdate: true,
 		List:          &resourcev1.ResourceSliceList{},
 		Default:       defaultSlice,
+		Date:          dateTaints,
 		PrepareCreate: func(s *kind) { s.Generation = 1; dropUnserved(s, nil) },
 		// The change is counted before what is not served is dropped from it.
 		PrepareUpdate: func(s, old *kind) {
@@ -35,8 +36,7 @@ func sliceRow() *api.Kind {
 			return append(meta.ValidateObjectMeta(&s.ObjectMeta, false, meta.DNSSubdomain), validateSlice(&s.Spec, nil)...)
 		},
 		ValidateUpdate: func(s, old *kind) field.ErrorList {
-			errs := meta.ValidateObjectMeta(&s.ObjectMeta, false, meta.PathSegment)
-			errs = append(errs, meta.ValidateObjectMetaUpdate(&s.ObjectMeta, &old.ObjectMeta)...)
+			errs := meta.ValidateObjectMetaUpdate(&s.ObjectMeta, &old.ObjectMeta)
 			return append(errs, validateSlice(&s.Spec, &old.Spec)...)
 		},
 		Warnings: func(s *kind) []string {
@@ -69,16 +69,20 @@ func nodeOf(s *resourcev1.ResourceSlice) string {
 	return *s.Spec.NodeName
 }
 
-// defaultSlice tells when a taint was added, which its writer leaves to the
-// server.
 func defaultSlice(s *resourcev1.ResourceSlice) {
 	for i := range s.Spec.Devices {
-		d := &s.Spec.Devices[i]
-		defaultMappings(d.NodeAllocatableResourceMappings)
-		for j := range d.Taints {
-			if t := &d.Taints[j]; t.TimeAdded == nil {
-				now := metav1.Now().Rfc3339Copy()
-				t.TimeAdded = &now
+		defaultMappings(s.Spec.Devices[i].NodeAllocatableResourceMappings)
+	}
+}
+
+// dateTaints tells when a taint was added, which its writer leaves to the
+// server.
+func dateTaints(s, _ *resourcev1.ResourceSlice, now time.Time) {
+	for i := range s.Spec.Devices {
+		for j := range s.Spec.Devices[i].Taints {
+			if t := &s.Spec.Devices[i].Taints[j]; t.TimeAdded == nil {
+				added := meta.Moment(now)
+				t.TimeAdded = &added
 			}
 		}
 	}

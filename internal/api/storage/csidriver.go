@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"k8s.io/apimachinery/pkg/api/equality"
 	"strings"
 	"time"
 
@@ -44,11 +45,12 @@ func csiDriverRow() *api.Kind {
 			r.Add(meta.Immutable(d.Spec.VolumeLifecycleModes, old.Spec.VolumeLifecycleModes, specPath.Child("volumeLifecycleModes")))
 			return r.Errs
 		},
-		Warnings: func(d *storagev1.CSIDriver) []string {
-			if len(d.Spec.TokenRequests) > 0 && d.Spec.ServiceAccountTokenInSecrets == nil {
-				return []string{"spec.serviceAccountTokenInSecrets is unset; if supported by this CSI driver, set to true to prevent possible logging of tokens in volume attributes"}
+		Warnings: tokenWarnings,
+		UpdateWarnings: func(d, old *storagev1.CSIDriver) []string {
+			if equality.Semantic.DeepEqual(d.Spec.TokenRequests, old.Spec.TokenRequests) {
+				return nil
 			}
-			return nil
+			return tokenWarnings(d)
 		},
 		Columns: []metav1.TableColumnDefinition{
 			meta.NameColumn,
@@ -138,4 +140,11 @@ func tokenRequests(r *meta.Report, list []storagev1.TokenRequest, p *field.Path)
 			r.Invalid(at.Child("expirationSeconds"), *n, "may not specify a duration larger than 2^32 seconds")
 		}
 	}
+}
+
+func tokenWarnings(d *storagev1.CSIDriver) []string {
+	if len(d.Spec.TokenRequests) > 0 && d.Spec.ServiceAccountTokenInSecrets == nil {
+		return []string{"spec.serviceAccountTokenInSecrets is unset; if supported by this CSI driver, set to true to prevent possible logging of tokens in volume attributes"}
+	}
+	return nil
 }

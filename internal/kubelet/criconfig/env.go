@@ -8,7 +8,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/util/validation"
 )
 
 // Sources is what an environment is read from.
@@ -45,9 +44,9 @@ func (s Sources) secret(ns, name string) (*corev1.Secret, error) {
 // that users see in a container's waiting message.
 func isMissing(err error) bool { return apierrors.IsNotFound(err) }
 
-// Env makes a container's environment in order; later ones win. skipped holds keys
-// of envFrom sources that are no variable names, for an event each.
-func Env(pod *corev1.Pod, c *corev1.Container, s Sources) (env []Variable, skipped []string, err error) {
+// Env makes a container's environment in order; later ones win. Whatever key a
+// ConfigMap or Secret may have is a variable's name too.
+func Env(pod *corev1.Pod, c *corev1.Container, s Sources) (env []Variable, err error) {
 	values := map[string]string{}
 	var order []string
 	set := func(name, value string) {
@@ -57,16 +56,12 @@ func Env(pod *corev1.Pod, c *corev1.Container, s Sources) (env []Variable, skipp
 		values[name] = value
 	}
 	for _, from := range c.EnvFrom {
-		data, bad, what, err := envFrom(pod, from, s)
+		data, err := envFrom(pod, from, s)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		for _, k := range slices.Sorted(maps.Keys(data)) {
 			set(from.Prefix+k, data[k])
-		}
-		if len(bad) > 0 {
-			slices.Sort(bad)
-			skipped = append(skipped, fmt.Sprintf("Keys %v from the EnvFrom %s were skipped since they are considered invalid environment variable names.", bad, what))
 		}
 	}
 	services := ServiceEnv(pod, s.Services)
@@ -76,7 +71,7 @@ func Env(pod *corev1.Pod, c *corev1.Container, s Sources) (env []Variable, skipp
 	for _, e := range c.Env {
 		value, ok, err := envValue(pod, c, e, s, lookup)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		if !ok {
 			continue
@@ -92,47 +87,36 @@ func Env(pod *corev1.Pod, c *corev1.Container, s Sources) (env []Variable, skipp
 	for _, name := range order {
 		env = append(env, Variable{name, values[name]})
 	}
-	return env, skipped, nil
+	return env, nil
 }
 
-func envFrom(pod *corev1.Pod, from corev1.EnvFromSource, s Sources) (data map[string]string, bad []string, what string, err error) {
-	data = map[string]string{}
-	put := func(k, v string) {
-		if len(validation.IsEnvVarName(from.Prefix+k)) > 0 {
-			bad = append(bad, from.Prefix+k)
-			return
-		}
-		data[k] = v
-	}
+func envFrom(pod *corev1.Pod, from corev1.EnvFromSource, s Sources) (map[string]string, error) {
+	data := map[string]string{}
 	switch {
 	case from.ConfigMapRef != nil:
 		name := from.ConfigMapRef.Name
 		cm, err := s.configMap(pod.Namespace, name)
 		if err != nil {
 			if isMissing(err) && optional(from.ConfigMapRef.Optional) {
-				return nil, nil, "", nil
+				return nil, nil
 			}
-			return nil, nil, "", missing("configmap", name, err)
+			return nil, missing("configmap", name, err)
 		}
-		for k, v := range cm.Data {
-			put(k, v)
-		}
-		what = fmt.Sprintf("configMap %s/%s", pod.Namespace, name)
+		maps.Copy(data, cm.Data)
 	case from.SecretRef != nil:
 		name := from.SecretRef.Name
 		sec, err := s.secret(pod.Namespace, name)
 		if err != nil {
 			if isMissing(err) && optional(from.SecretRef.Optional) {
-				return nil, nil, "", nil
+				return nil, nil
 			}
-			return nil, nil, "", missing("secret", name, err)
+			return nil, missing("secret", name, err)
 		}
 		for k, v := range sec.Data {
-			put(k, string(v))
+			data[k] = string(v)
 		}
-		what = fmt.Sprintf("secret %s/%s", pod.Namespace, name)
 	}
-	return data, bad, what, nil
+	return data, nil
 }
 
 // missing is the message users know: configmap "x" not found.

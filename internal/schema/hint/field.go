@@ -15,6 +15,8 @@ const (
 	// nearBy is how many steps below its parent a field is rather looked for
 	// than anywhere else.
 	nearBy = 3
+	// maxWord bounds the words that are compared letter by letter, in bytes.
+	maxWord = 100
 )
 
 // Unknown guesses what was meant by the field at path, which a document of type
@@ -132,6 +134,9 @@ func fieldNames(t reflect.Type) []string {
 // Nearest is the one name that word is a misspelling of, or "".
 func Nearest(word string, names []string) string {
 	best, bestAt, tied := "", allowed(word)+1, false
+	if len(word) > maxWord {
+		return ""
+	}
 	for _, n := range names {
 		d := 0
 		if !strings.EqualFold(n, word) {

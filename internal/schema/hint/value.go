@@ -3,21 +3,24 @@ package hint
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"math"
-	"math/big"
 	"reflect"
 	"slices"
 	"strconv"
 	"time"
+	"unicode/utf8"
 
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
-// maxShown bounds how much of a wrong value is shown, in bytes.
-const maxShown = 40
+// Bounds on how much of a wrong value and of its place is shown, in bytes.
+const (
+	maxShown = 40
+	maxPlace = 1000
+)
 
 // Misfit finds the first value of a JSON document that does not fit type t, and
 // says where it is, what was expected and what was found; "" where all fits.
@@ -104,17 +107,14 @@ func integer(t reflect.Type, at string, v any) string {
 	if !ok {
 		return wrong(at, "an integer", v)
 	}
-	i, ok := new(big.Int).SetString(n.String(), 10)
-	if !ok {
-		return wrong(at, "an integer", v)
+	_, err := strconv.ParseInt(n.String(), 10, t.Bits())
+	switch {
+	case err == nil:
+		return ""
+	case errors.Is(err, strconv.ErrRange):
+		return wrong(at, fmt.Sprintf("an integer of %d bits", t.Bits()), v)
 	}
-	if t.Kind() == reflect.Int32 && (!i.IsInt64() || i.Int64() > math.MaxInt32 || i.Int64() < math.MinInt32) {
-		return wrong(at, "an integer of 32 bits", v)
-	}
-	if !i.IsInt64() {
-		return wrong(at, "an integer of 64 bits", v)
-	}
-	return ""
+	return wrong(at, "an integer", v)
 }
 
 // special judges the types that read JSON by themselves.
@@ -140,8 +140,11 @@ func special(t reflect.Type, at string, v any) string {
 }
 
 func wrong(at, want string, v any) string {
-	if at == "" {
+	switch {
+	case at == "":
 		at = "the document"
+	case len(at) > maxPlace:
+		return "" // longer than anyone reads
 	}
 	return fmt.Sprintf("%s: expected %s, found %s", at, want, found(v))
 }
@@ -163,10 +166,14 @@ func found(v any) string {
 }
 
 func cut(s string) string {
-	if len(s) > maxShown {
-		return s[:maxShown] + "…"
+	if len(s) <= maxShown {
+		return s
 	}
-	return s
+	end := maxShown
+	for end > 0 && !utf8.RuneStart(s[end]) {
+		end--
+	}
+	return s[:end] + "…"
 }
 
 func sortedKeys(m map[string]any) []string {
