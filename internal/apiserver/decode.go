@@ -7,6 +7,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"os"
 	"reflect"
 	"strconv"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/yaml"
 
 	"github.com/monohull/monohull/internal/api"
@@ -28,8 +30,22 @@ const maxStrictWarnings = 10
 // has to send half of what more it says it will.
 const firstRead = 64 << 10
 
-// readBody reads a request's body up to the bound.
+// readBody reads a request's body up to the bound. It refuses one that others
+// would read as YAML and that would grow over it.
 func readBody(req *http.Request) ([]byte, error) {
+	body, err := readAll(req)
+	if err != nil {
+		return nil, err
+	}
+	if media, _, _ := strings.Cut(req.Header.Get("Content-Type"), ";"); media == string(types.ApplyYAMLPatchType) {
+		if err := expandsTooFar(body); err != nil {
+			return nil, apierrors.NewBadRequest(fmt.Sprintf("error decoding YAML: %v", err))
+		}
+	}
+	return body, nil
+}
+
+func readAll(req *http.Request) ([]byte, error) {
 	if req.ContentLength > maxBodyBytes {
 		return nil, tooLarge()
 	}
@@ -47,6 +63,9 @@ func readBody(req *http.Request) ([]byte, error) {
 			} else {
 				return body, nil
 			}
+		}
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return nil, timedOut()
 		}
 		if err != nil {
 			return nil, timely(req.Context(), apierrors.NewBadRequest(fmt.Sprintf("the request's body could not be read: %v", err)))

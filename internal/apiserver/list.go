@@ -272,7 +272,8 @@ func (c *call) at(rev int64) (cache.Snapshot, error) {
 		return snap, nil
 	}
 	if now := c.cache().Snapshot(); now.LastChange() <= rev && rev <= now.Rev {
-		return now.At(rev), nil
+		// what is too old is too old, whether or not it is still true
+		return now.At(rev), c.s.Caches.Kept(c.req.Context(), c.kind, rev)
 	}
 	return c.s.Caches.Past(c.req.Context(), c.kind, c.namespace, rev)
 }

@@ -56,9 +56,13 @@ func (s *Server) deadline(ctx context.Context, info *requestInfo) (context.Conte
 // timely is the error that a client is told: where its time is up, that.
 func timely(ctx context.Context, err error) error {
 	if ctx.Err() == context.DeadlineExceeded {
-		return apierrors.NewTimeoutError("request did not complete within the allotted timeout", 0)
+		return timedOut()
 	}
 	return err
+}
+
+func timedOut() error {
+	return apierrors.NewTimeoutError("request did not complete within the allotted timeout", 0)
 }
 
 // boundedBody is a body that has to come within a time: a client that sends it

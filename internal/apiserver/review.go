@@ -8,6 +8,7 @@ import (
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -60,6 +61,21 @@ func (s *Server) reviewKinds() map[string]review {
 		new: func() api.Object { return &authenticationv1.SelfSubjectReview{} },
 		answer: func(c *call, _ api.Object) (api.Object, error) {
 			return auth.ReviewSelf(c.user, s.Clock.Now()), nil
+		}})
+	pods := s.Table.ByResource(corev1.SchemeGroupVersion.WithResource("pods"))
+	add(review{gvk: corev1.SchemeGroupVersion.WithKind("Binding"), plural: "bindings", singular: "binding", namespaced: true,
+		new: func() api.Object { return &corev1.Binding{} },
+		answer: func(c *call, o api.Object) (api.Object, error) { // the older road to pods/binding
+			c.kind, c.ver, c.name = pods, pods.Own(), o.GetName()
+			r, err := c.request("binding")
+			if err != nil {
+				return nil, err
+			}
+			it, err := s.Writer.Create(c.req.Context(), r, o)
+			if err != nil {
+				return nil, err
+			}
+			return it.Obj, nil
 		}})
 	return out
 }

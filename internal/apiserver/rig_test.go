@@ -51,7 +51,7 @@ var testStart = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
 // rig is a server with everything real but the store and the clock.
 type rig struct {
-	t      *testing.T
+	t      testing.TB
 	clock  *clocktesting.FakePassiveClock
 	store  *store.Memory
 	caches *cache.Set
@@ -97,7 +97,7 @@ type testCA struct {
 	pool *x509.CertPool
 }
 
-func newCA(t *testing.T) *testCA {
+func newCA(t testing.TB) *testCA {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -109,7 +109,7 @@ func newCA(t *testing.T) *testCA {
 	return ca
 }
 
-func (ca *testCA) sign(t *testing.T, tmpl *x509.Certificate, pub crypto.PublicKey) *x509.Certificate {
+func (ca *testCA) sign(t testing.TB, tmpl *x509.Certificate, pub crypto.PublicKey) *x509.Certificate {
 	t.Helper()
 	tmpl.SerialNumber, tmpl.NotBefore, tmpl.NotAfter = big.NewInt(time.Now().UnixNano()), testStart.Add(-time.Hour), testStart.AddDate(50, 0, 0)
 	parent := ca.cert
@@ -127,7 +127,7 @@ func (ca *testCA) sign(t *testing.T, tmpl *x509.Certificate, pub crypto.PublicKe
 	return c
 }
 
-func (ca *testCA) client(t *testing.T, name string) tls.Certificate {
+func (ca *testCA) client(t testing.TB, name string) tls.Certificate {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -137,7 +137,7 @@ func (ca *testCA) client(t *testing.T, name string) tls.Certificate {
 	return tls.Certificate{Certificate: [][]byte{c.Raw}, PrivateKey: key, Leaf: c}
 }
 
-func newRig(t *testing.T) *rig {
+func newRig(t testing.TB) *rig {
 	t.Helper()
 	r := &rig{t: t, clock: clocktesting.NewFakePassiveClock(testStart), store: store.NewMemory(), ca: newCA(t)}
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
@@ -193,7 +193,7 @@ func newRig(t *testing.T) *rig {
 
 // answer is a response as a test looks at it.
 type answer struct {
-	t    *testing.T
+	t    testing.TB
 	what string
 	code int
 	head http.Header

@@ -27,7 +27,7 @@ import (
 
 // stream is a watch's answer as it comes.
 type stream struct {
-	t      *testing.T
+	t      testing.TB
 	lines  chan string
 	cancel context.CancelFunc
 }

@@ -43,6 +43,15 @@ func (s *Set) Past(ctx context.Context, k *api.Kind, namespace string, rev int64
 	}
 }
 
+// Kept tells whether the store still has a revision: store.ErrCompacted where it
+// has not.
+func (s *Set) Kept(ctx context.Context, k *api.Kind, rev int64) error {
+	if _, err := s.store.Range(ctx, Prefix+k.Prefix+"/", "", rev, 1); err != nil {
+		return fmt.Errorf("cache: reading %s at revision %d: %w", k.Plural, rev, err)
+	}
+	return nil
+}
+
 func btoi(b bool) int {
 	if b {
 		return 1

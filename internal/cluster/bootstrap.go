@@ -5,18 +5,25 @@ import (
 	"fmt"
 	"net/netip"
 	"reflect"
+	"slices"
 	"sync"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/monohull/monohull/internal/api"
+	"github.com/monohull/monohull/internal/api/apiregistration"
 	"github.com/monohull/monohull/internal/auth"
 	"github.com/monohull/monohull/internal/client"
 )
@@ -41,10 +48,40 @@ func bootstrap(ctx context.Context, c *client.Client, cfg *Config, endpoint neti
 	for _, o := range append(systemObjects(cfg, endpoint), joining...) {
 		jobs = append(jobs, func() error { return ensure(ctx, c, o) })
 	}
+	for _, s := range apiregistration.Local(servedGroups(c.Table())) {
+		jobs = append(jobs, func() error { return ensure(ctx, c, s) })
+	}
 	if err := parallel(jobs); err != nil {
 		return err
 	}
+	if err := serveRange(ctx, c); err != nil {
+		return err
+	}
 	return publishEndpoint(ctx, c, endpoint)
+}
+
+// servedGroups are the group versions of the table, and those that only answer
+// questions.
+func servedGroups(t *api.Table) []schema.GroupVersion {
+	return append(slices.Clone(t.GroupVersions()), authenticationv1.SchemeGroupVersion, authorizationv1.SchemeGroupVersion)
+}
+
+// serveRange says that addresses for services are given out of the cluster's
+// range.
+func serveRange(ctx context.Context, c *client.Client) error {
+	_, err := client.Of[*networkingv1.ServiceCIDR](c).Modify(ctx, "", "kubernetes", "status", func(s *networkingv1.ServiceCIDR) error {
+		if apimeta.IsStatusConditionTrue(s.Status.Conditions, networkingv1.ServiceCIDRConditionReady) {
+			return nil
+		}
+		apimeta.SetStatusCondition(&s.Status.Conditions, metav1.Condition{
+			Type: networkingv1.ServiceCIDRConditionReady, Status: metav1.ConditionTrue, Message: "Kubernetes default Service CIDR is ready",
+		})
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("cluster: declaring the range of services: %w", err)
+	}
+	return nil
 }
 
 func parallel(jobs []func() error) error {
@@ -127,6 +164,10 @@ func systemObjects(cfg *Config, endpoint netip.AddrPort) []api.Object {
 				ClusterIP: first(cfg.ServiceCIDR, 1).String(),
 				Ports:     []corev1.ServicePort{{Name: "https", Protocol: tcp, Port: 443, TargetPort: intstr.FromInt32(int32(endpoint.Port()))}},
 			},
+		},
+		&networkingv1.ServiceCIDR{
+			ObjectMeta: metav1.ObjectMeta{Name: "kubernetes"},
+			Spec:       networkingv1.ServiceCIDRSpec{CIDRs: []string{cfg.ServiceCIDR.String()}},
 		},
 		&rbacv1.ClusterRoleBinding{
 			ObjectMeta: metav1.ObjectMeta{Name: "kubeadm:cluster-admins"},
