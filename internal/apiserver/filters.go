@@ -5,10 +5,10 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"runtime/debug"
+	"slices"
 	"strconv"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -111,9 +111,31 @@ func (s *Server) fail(w http.ResponseWriter, req *http.Request, err error) {
 	respond(w, v, int(st.Code), body)
 }
 
-// warn sends a message for the user in a Warning header.
+// Bounds on the warnings of one answer, in characters: from the first on they are
+// cut, from the second on left out.
+const (
+	fullWarnings = 4 << 10
+	allWarnings  = 8 << 10
+	cutWarning   = 256
+)
+
+// warn sends a message for the user in a Warning header, once.
 func warn(w http.ResponseWriter, msg string) {
-	w.Header().Add("Warning", fmt.Sprintf("299 - %s", strconv.Quote(msg)))
+	header := w.Header()
+	total := 0
+	for _, h := range header["Warning"] {
+		total += len(h)
+	}
+	if total > allWarnings {
+		return
+	}
+	if r := []rune(msg); total+len(msg) > fullWarnings && len(r) > cutWarning {
+		msg = string(r[:cutWarning])
+	}
+	line := "299 - " + strconv.Quote(msg)
+	if !slices.Contains(header["Warning"], line) {
+		header.Add("Warning", line)
+	}
 }
 
 func (s *Server) respondJSON(w http.ResponseWriter, req *http.Request, code int, v any) {
