@@ -83,6 +83,7 @@ it again with the same directory and it finds them. To remove every trace, use
 	f.StringSliceVar(&cfg.Admission.Disable, "disable-admission-plugins", nil, "admission `plugins` not to run")
 	f.StringVar(&cfg.Admission.ConfigFile, "admission-control-config-file", "", "`file` with an AdmissionConfiguration")
 	identityFlags(f, &cfg.Identity)
+	protectionFlags(f, &cfg.Protection)
 	f.StringVar(&level, "log-level", "info", "debug, info, warn or error")
 	return cmd
 }

@@ -2,7 +2,9 @@ package apiserver
 
 import (
 	"bufio"
+	"bytes"
 	"crypto/tls"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"net/http"
@@ -13,6 +15,8 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/monohull/monohull/internal/api"
 )
 
 // grown is how many bytes fn allocates at most.
@@ -60,6 +64,7 @@ func TestHostileBodiesAreRefusedInBoundedMemory(t *testing.T) {
 		{"no object", "POST", maps, typeJSON, "\x00\xff\xfe", 400, ""},
 		{"no message", "POST", maps, typeProtobuf, "k8s\x00\x0a\xff\xff\xff\xff\x0f", 400, ""},
 		{"a message that says it is long", "POST", maps, typeProtobuf, "k8s\x00\x12\xff\xff\xff\x7f", 400, ""},
+		{"nested messages", "POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", typeProtobuf, nestedSchema(600_000), 400, "more than 10000 deep"},
 		{"nested merge patch", "PATCH", maps + "/there", "application/merge-patch+json", deep(`{"a":`, "1", "}", 100_000), 400, "exceeded max depth"},
 		{"nested strategic patch", "PATCH", maps + "/there", "application/strategic-merge-patch+json", deep(`{"a":`, "1", "}", 100_000), 400, "invalid JSON document"},
 		{"nested JSON patch", "PATCH", maps + "/there", "application/json-patch+json", `[{"op":"add","path":"/data","value":` + deep("[", "", "]", 100_000) + "}]", 400, "exceeded max depth"},
@@ -88,6 +93,48 @@ func TestHostileBodiesAreRefusedInBoundedMemory(t *testing.T) {
 		})
 	}
 	r.get(maps+"/there").ok(200, nil)
+}
+
+// nestedSchema is a CustomResourceDefinition whose schema says not, not, not…
+func nestedSchema(n int) string {
+	wrapped := func(field, size int) []byte {
+		return binary.AppendUvarint(binary.AppendUvarint(nil, uint64(field<<3|2)), uint64(size))
+	}
+	var heads [][]byte
+	size := 0
+	add := func(field int) {
+		h := wrapped(field, size)
+		heads, size = append(heads, h), size+len(h)
+	}
+	for range n {
+		if size > maxBodyBytes-100 {
+			break
+		}
+		add(28) // JSONSchemaProps.not
+	}
+	for _, field := range []int{1, 4, 7, 2} { // schema, in a version, in the spec, in the definition
+		add(field)
+	}
+	var raw []byte
+	for i := len(heads) - 1; i >= 0; i-- {
+		raw = append(raw, heads[i]...)
+	}
+	return string(api.Envelope("apiextensions.k8s.io/v1", "CustomResourceDefinition", raw))
+}
+
+func TestOnlyDeepMessagesAreTooDeep(t *testing.T) {
+	if nestsTooDeep(bytes.Repeat([]byte("text "), 100_000)) || nestsTooDeep(bytes.Repeat([]byte{0x0a}, 200_000)) || nestsTooDeep(make([]byte, 100_000)) {
+		t.Error("a flat message is taken for a deep one")
+	}
+	for n, deep := range map[int]bool{9000: false, 11000: true} {
+		var raw []byte
+		for range n {
+			raw = append(binary.AppendUvarint([]byte{0x0a}, uint64(len(raw))), raw...)
+		}
+		if got := nestsTooDeep(raw); got != deep {
+			t.Errorf("%d levels: %t", n, got)
+		}
+	}
 }
 
 func nestedYAML(n int) string {

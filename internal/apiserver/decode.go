@@ -206,6 +206,9 @@ func decodeProto(body []byte, gvk schema.GroupVersionKind, into runtime.Object) 
 	if err := sameKind(gvk, env.APIVersion, env.Kind); err != nil {
 		return err
 	}
+	if nestsTooDeep(env.Raw) {
+		return badObject(gvk, fmt.Errorf("messages lie in each other more than %d deep", maxNesting))
+	}
 	if err := m.Unmarshal(env.Raw); err != nil {
 		return badObject(gvk, err)
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/monohull/monohull/internal/api"
 	"github.com/monohull/monohull/internal/apiserver/streams"
+	"github.com/monohull/monohull/internal/audit"
 	"github.com/monohull/monohull/internal/auth"
 	"github.com/monohull/monohull/internal/cache"
 	"github.com/monohull/monohull/internal/client"
@@ -122,7 +123,8 @@ func (c *call) pathName() string {
 func (c *call) request(subresource string) (client.Request, error) {
 	r := client.Request{
 		User: c.user, Kind: c.kind, Version: c.ver, Namespace: c.namespace, Name: c.pathName(), Subresource: subresource,
-		Warn: func(m string) { warn(c.w, m) },
+		Warn:  func(m string) { warn(c.w, m) },
+		Audit: func(key, value string) { audit.Annotate(c.req.Context(), key, value) },
 	}
 	if !c.kind.Namespaced {
 		r.Namespace = ""

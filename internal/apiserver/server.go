@@ -74,6 +74,9 @@ type Config struct {
 	Audit *audit.Log
 	// RequestTimeout bounds requests that are not long-running; 0 is a minute.
 	RequestTimeout time.Duration
+	// MinWatch is how long a watch lasts at least, and half of how long at most,
+	// when its client does not say; 0 is half an hour.
+	MinWatch time.Duration
 	// GoawayChance is how often an HTTP/2 client is asked to connect anew.
 	GoawayChance float64
 	Clock        clock.PassiveClock
@@ -106,6 +109,7 @@ type Server struct {
 // New makes a server; Handler or Run serve it.
 func New(c Config) *Server {
 	c.RequestTimeout = cmp.Or(c.RequestTimeout, requestTimeout)
+	c.MinWatch = cmp.Or(c.MinWatch, defaultMinWatch)
 	boundCopies()
 	s := &Server{Config: c, pages: newPages(c.Clock), stats: newStats(), proxied: newProxyTransport()}
 	s.draining, s.drain = context.WithCancel(context.Background())

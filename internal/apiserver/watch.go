@@ -23,7 +23,7 @@ import (
 // How long a watch lasts when the client does not say, and how often one that
 // asked for bookmarks gets one.
 const (
-	minWatch         = 30 * time.Minute
+	defaultMinWatch  = 30 * time.Minute
 	bookmarkInterval = time.Minute
 )
 
@@ -172,7 +172,7 @@ type watchOptions struct {
 
 func (c *call) watchOptions() (watchOptions, error) {
 	q := c.query.Get
-	o := watchOptions{bookmarks: isTrue(q("allowWatchBookmarks")), timeout: minWatch + time.Duration(rand.Int64N(int64(minWatch)))}
+	o := watchOptions{bookmarks: isTrue(q("allowWatchBookmarks")), timeout: c.s.MinWatch + time.Duration(rand.Int64N(int64(c.s.MinWatch)))}
 	if v := q("timeoutSeconds"); v != "" {
 		n, err := strconv.ParseInt(v, 10, 32)
 		if err != nil {

@@ -62,6 +62,8 @@ var pure = []string{
 	"internal/controllers/certificates/signer.go", "internal/controllers/certificates/stale.go", "internal/controllers/protection/decide.go",
 	"internal/auth/impersonate_ways.go", "internal/auth/reconcile.go", "internal/auth/node_terms.go",
 	"internal/schema/hint/",
+	"internal/fairness/classify.go", "internal/fairness/estimate.go", "internal/fairness/share.go", "internal/fairness/shuffle.go",
+	"internal/controllers/fairness/decide.go",
 }
 
 // impure imports and calls do not occur in pure code. net/netip is a value type

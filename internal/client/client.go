@@ -44,6 +44,8 @@ type Request struct {
 	// Strict, where set, judges the fields nobody knows in what a patch makes of
 	// the object.
 	Strict func(unknown []error) error
+	// Audit, where set, takes annotations of the request's audit event.
+	Audit func(key, value string)
 	// Warn, where set, takes messages for the user.
 	Warn func(string)
 }

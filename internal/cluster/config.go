@@ -38,6 +38,7 @@ type Config struct {
 	TLSSANs         []string
 	Identity        Identity
 	Admission       Admission
+	Protection      Protection
 	OldVersions     string // OldServed, OldListed or OldRefused; empty: OldServed
 	Logger          *slog.Logger
 }
@@ -64,6 +65,7 @@ func (c *Config) complete() error {
 	if c.DataDir == "" {
 		c.DataDir = DefaultDataDir
 	}
+	c.Protection.complete()
 	var err error
 	if c.DataDir, err = filepath.Abs(c.DataDir); err != nil {
 		return fmt.Errorf("the data directory: %w", err)

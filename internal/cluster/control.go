@@ -24,6 +24,7 @@ import (
 	"github.com/monohull/monohull/internal/client"
 	"github.com/monohull/monohull/internal/controllers"
 	"github.com/monohull/monohull/internal/controllers/certificates"
+	"github.com/monohull/monohull/internal/controllers/fairness"
 	"github.com/monohull/monohull/internal/controllers/identity"
 	"github.com/monohull/monohull/internal/controllers/lifecycle"
 	"github.com/monohull/monohull/internal/controllers/node"
@@ -33,6 +34,7 @@ import (
 	"github.com/monohull/monohull/internal/controllers/service"
 	"github.com/monohull/monohull/internal/controllers/workload"
 	"github.com/monohull/monohull/internal/pipeline"
+	"github.com/monohull/monohull/internal/store/encrypt"
 )
 
 // serverUser is whom the server itself writes as.
@@ -49,7 +51,7 @@ type control struct {
 }
 
 // newControl wires the API: identity, pipeline, server.
-func (c *cluster) newControl(ctx context.Context) (*control, error) {
+func (c *cluster) newControl(ctx context.Context, sealed *encrypt.Store) (*control, error) {
 	table := all.Table()
 	reader := client.New(table, c.caches, nil, serverUser)
 	address := net.JoinHostPort(c.cfg.NodeIP, strconv.Itoa(c.cfg.Port))
@@ -73,13 +75,23 @@ func (c *cluster) newControl(ctx context.Context) (*control, error) {
 
 	ctl := &control{tokens: id.tokens, identities: id, reservations: reservations}
 	registry := prometheus.NewRegistry()
-	ctl.server = apiserver.New(apiserver.Config{
+	conf := apiserver.Config{
 		Table: table, Caches: c.caches, Writer: writer, Authenticator: id.authn, Authorizer: id.authz, Rules: id.authz,
 		Streams: ctl.streamsOf, Connect: writer.Connect, Checks: c.checks(ctl), Computed: c.computed(),
 		ListOldVersions: c.cfg.OldVersions == OldListed, RefuseOldVersions: c.cfg.OldVersions == OldRefused,
 		Metrics:       promhttp.HandlerFor(prometheus.Gatherers{registry, prometheus.DefaultGatherer}, promhttp.HandlerOpts{}),
 		OIDCDiscovery: id.discovery, OIDCKeys: id.keys, Address: address, Clock: c.clock, Logger: c.cfg.Logger,
-	})
+	}
+	if sealed != nil {
+		conf.Checks = append(conf.Checks, apiserver.Check{Name: sealed.CheckName(), Probe: sealed.Check})
+		registry.MustRegister(sealed.Collectors()...)
+	}
+	protection, err := c.protect(ctx, &conf)
+	if err != nil {
+		return nil, err
+	}
+	registry.MustRegister(protection...)
+	ctl.server = apiserver.New(conf)
 	registry.MustRegister(ctl.server.Collectors()...)
 	return ctl, nil
 }
@@ -134,6 +146,7 @@ func (c *cluster) runControllers(ctx context.Context, ctl *control) {
 			tokens:       identity.Config{Tokens: id.tokens, CleanUpPeriod: cfg.LegacyCleanUp, Trust: id.trust, TrustChanges: id.trustChanges},
 			certificates: certificates.Config{Signers: certificates.BuiltIn(id.signer), Life: cfg.SigningDuration, Authorizer: id.authz},
 			reservations: ctl.reservations,
+			admin:        c.admin,
 		})
 		c.run("controllers", func() error { return controllers.Run(ctx, c.cfg.Logger, list) })
 	}
@@ -147,6 +160,7 @@ type loopConfig struct {
 	tokens       identity.Config
 	certificates certificates.Config
 	reservations *admission.Reservations
+	admin        *client.Client
 }
 
 // controlLoops lists every controller.
@@ -158,6 +172,7 @@ func controlLoops(deps controllers.Deps, cfg loopConfig) []*controllers.Controll
 		func(d controllers.Deps) []*controllers.Controller {
 			return certificates.Controllers(d, cfg.certificates)
 		},
+		func(d controllers.Deps) []*controllers.Controller { return fairness.Controllers(d, cfg.admin) },
 		func(d controllers.Deps) []*controllers.Controller { return quota.Controllers(d, cfg.reservations) },
 	} {
 		list = append(list, area(deps)...)

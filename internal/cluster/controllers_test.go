@@ -42,6 +42,7 @@ func loops() []*controllers.Controller {
 	}, loopConfig{
 		tokens:       identity.Config{Tokens: &auth.TokenIssuer{}, Trust: func() identity.Trust { return identity.Trust{} }},
 		reservations: admission.NewReservations(),
+		admin:        c,
 	})
 }
 

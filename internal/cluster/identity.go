@@ -10,6 +10,7 @@ import (
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 	"k8s.io/apiserver/pkg/authentication/user"
 
+	"github.com/monohull/monohull/internal/audit"
 	"github.com/monohull/monohull/internal/auth"
 	"github.com/monohull/monohull/internal/auth/issuers"
 	"github.com/monohull/monohull/internal/auth/modes"
@@ -204,6 +205,7 @@ func (c *cluster) newIdentities(ctx context.Context, reader *client.Client, addr
 		// who may do anything without a name may do it as anybody: then there are no strangers
 		RefuseAnonymous: said && !anonymous || !said && cfg.RefuseAnonymous || out.authz.Has(modes.AlwaysAllow),
 		AnonymousPaths:  paths,
+		Annotate:        audit.Annotate,
 		UsedToken:       identity.TrackUse(func() *client.Client { return c.admin }, c.clock, c.cfg.Logger),
 	}, view)
 	return out, err

@@ -17,6 +17,7 @@ import (
 	"github.com/monohull/monohull/internal/api/all"
 	"github.com/monohull/monohull/internal/cache"
 	"github.com/monohull/monohull/internal/client"
+	"github.com/monohull/monohull/internal/controllers/fairness"
 	"github.com/monohull/monohull/internal/controllers/identity"
 	"github.com/monohull/monohull/internal/controllers/record"
 	"github.com/monohull/monohull/internal/pki"
@@ -88,6 +89,10 @@ func (c *cluster) start(ctx context.Context, ready func(string)) error {
 		return err
 	}
 	table := all.Table()
+	sealed, err := c.sealStore(ctx, table)
+	if err != nil {
+		return err
+	}
 	c.caches = cache.NewSet(cache.Config{
 		Store: c.store, Table: table, Indexes: client.Indexes(table), Shared: len(c.cfg.EtcdEndpoints) > 0, Logger: c.cfg.Logger,
 	})
@@ -99,13 +104,16 @@ func (c *cluster) start(ctx context.Context, ready func(string)) error {
 		return err
 	}
 	var control *control
-	if control, err = c.newControl(ctx); err != nil {
+	if control, err = c.newControl(ctx, sealed); err != nil {
 		return err
 	}
 	c.run("api", func() error { return control.server.Run(ctx, listener, c.certs.ServerTLS()) })
 	endpoint := netip.AddrPortFrom(netip.MustParseAddr(c.cfg.NodeIP), uint16(c.cfg.Port))
 	if err = bootstrap(ctx, c.admin, &c.cfg, endpoint, identity.JoinObjects("https://"+endpoint.String(), c.certs.CA.PEM())); err != nil {
 		return err
+	}
+	if err = fairness.Ensure(ctx, c.admin); err != nil {
+		return fmt.Errorf("cluster: making the levels of priority and fairness: %w", err)
 	}
 	if err = c.writeKubeconfig(); err != nil {
 		return err

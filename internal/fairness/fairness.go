@@ -10,7 +10,8 @@ import (
 
 	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
 
-	"github.com/monohull/monohull/internal/client"
+	"github.com/monohull/monohull/internal/api"
+	"github.com/monohull/monohull/internal/cache"
 )
 
 const (
@@ -57,7 +58,7 @@ func New(c Config) *Fairness {
 
 // Run follows the cluster's configuration, and moves seats between levels,
 // until ctx ends.
-func (f *Fairness) Run(ctx context.Context, c *client.Client) error {
+func (f *Fairness) Run(ctx context.Context, table *api.Table, caches *cache.Set) error {
 	changed := make(chan struct{}, 1)
 	poke := func() {
 		select {
@@ -67,13 +68,15 @@ func (f *Fairness) Run(ctx context.Context, c *client.Client) error {
 	}
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	levels, schemas := client.Of[*flowcontrolv1.PriorityLevelConfiguration](c), client.Of[*flowcontrolv1.FlowSchema](c)
-	wg.Go(func() {
-		_ = levels.Follow(ctx, func([]client.Change[*flowcontrolv1.PriorityLevelConfiguration]) { poke() })
-	})
-	wg.Go(func() {
-		_ = schemas.Follow(ctx, func([]client.Change[*flowcontrolv1.FlowSchema]) { poke() })
-	})
+	levels := caches.Of(api.For[*flowcontrolv1.PriorityLevelConfiguration](table))
+	schemas := caches.Of(api.For[*flowcontrolv1.FlowSchema](table))
+	for _, c := range []*cache.Cache{levels, schemas} {
+		wg.Go(func() {
+			if err := c.Follow(ctx, func([]cache.Event) { poke() }); err != nil {
+				f.Logger.Error("fairness: the configuration is no longer followed", "kind", c.Kind.GVK.Kind, "error", err)
+			}
+		})
+	}
 	t := time.NewTicker(adjustInterval)
 	defer t.Stop()
 	for {
@@ -81,11 +84,19 @@ func (f *Fairness) Run(ctx context.Context, c *client.Client) error {
 		case <-ctx.Done():
 			return nil
 		case <-changed:
-			f.digest(levels.List("", nil), schemas.List("", nil))
+			f.digest(all[*flowcontrolv1.PriorityLevelConfiguration](levels), all[*flowcontrolv1.FlowSchema](schemas))
 		case <-t.C:
 			f.adjust()
 		}
 	}
+}
+
+func all[T api.Object](c *cache.Cache) (out []T) {
+	c.Snapshot().Ascend("", "", func(it *cache.Item) bool {
+		out = append(out, it.Obj.(T))
+		return true
+	})
+	return out
 }
 
 // Ticket is one request's place. End gives it back.

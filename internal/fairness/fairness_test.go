@@ -20,7 +20,11 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apiserver/pkg/authentication/user"
 
+	"github.com/monohull/monohull/internal/api"
+	tableOfAll "github.com/monohull/monohull/internal/api/all"
 	"github.com/monohull/monohull/internal/api/flowcontrol"
+	"github.com/monohull/monohull/internal/cache"
+	"github.com/monohull/monohull/internal/store"
 )
 
 func person(name string, groups ...string) user.Info {
@@ -493,9 +497,11 @@ func TestSeatsLingerForWhatFollowsAWrite(t *testing.T) {
 		}
 		f.End(tk)
 		l := f.levels["tenants"].level
+		l.mu.Lock()
 		if l.inUse != 10 || l.executing != 0 {
 			t.Errorf("%d seats, %d requests right after the write", l.inUse, l.executing)
 		}
+		l.mu.Unlock()
 		time.Sleep(50 * time.Millisecond)
 		synctest.Wait()
 		l.mu.Lock()
@@ -629,5 +635,43 @@ func BenchmarkBeginParallel(b *testing.B) {
 			}
 			f.End(tk)
 		}
+	})
+}
+
+func TestTheClustersConfigurationIsFollowed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		table := tableOfAll.Table()
+		mem := store.NewMemory()
+		caches := cache.NewSet(cache.Config{Store: mem, Table: table, Logger: slog.New(slog.DiscardHandler)})
+		f := New(Config{Seats: 600, RequestTimeout: time.Minute, Logger: slog.New(slog.DiscardHandler)})
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		wg.Go(func() { _ = caches.Run(ctx) })
+		wg.Go(func() { _ = f.Run(ctx, table, caches) })
+		defer wg.Wait()
+		defer cancel()
+		level, schema := custom("tenants", 5, 8, 2, 10)
+		for _, o := range []api.Object{level, schema} {
+			k := api.For[*flowcontrolv1.FlowSchema](table)
+			if o == level {
+				k = api.For[*flowcontrolv1.PriorityLevelConfiguration](table)
+			}
+			value, err := k.EncodeStored(o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := mem.Create(ctx, k.StoreKey("", "tenants"), value); err != nil {
+				t.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		if s := f.current.Load().classify(get(person("a"))); s.name != "tenants" {
+			t.Errorf("requests go to %s", s.name)
+		}
+		// the catch-all has the same number of shares, but lends nothing
+		if n := f.levels["tenants"].share.nominal; n != 300 {
+			t.Errorf("the level has %d seats", n)
+		}
+		time.Sleep(3 * adjustInterval)
 	})
 }

@@ -182,6 +182,7 @@ func (p *Pipeline) attributes(r client.Request, op admission.Operation, obj, old
 	return &admission.Attributes{
 		User: r.User, Kind: r.Kind, Namespace: r.Namespace, Name: r.Name, Subresource: r.Subresource,
 		Operation: op, Object: obj, Old: old, Warn: r.Warn, DryRun: r.DryRun, Requested: versionOf(r).GVR(), Outcome: &admission.Outcome{},
+		Audit: r.Audit,
 	}
 }
 

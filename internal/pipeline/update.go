@@ -194,8 +194,12 @@ func (p *Pipeline) replace(ctx context.Context, r client.Request, cur *cache.Ite
 	if err != nil {
 		return nil, err
 	}
-	if same, err := unchanged(k, cur, obj, value); same || err != nil {
-		return cur, err // nothing changed: no new revision
+	same, err := unchanged(k, cur, obj, value)
+	if err != nil {
+		return nil, err
+	}
+	if same && !p.Caches.Stale(cur) { // sealed with an old key it is written anew
+		return cur, nil // nothing changed: no new revision
 	}
 	if r.DryRun {
 		obj.SetResourceVersion(old.GetResourceVersion())
