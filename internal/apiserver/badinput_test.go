@@ -57,7 +57,7 @@ func TestHostileBodiesAreRefusedInBoundedMemory(t *testing.T) {
 		{"nested JSON list", "POST", maps, typeJSON, deep("[", "", "]", 1_000_000), 400, "exceeded max depth"},
 		{"nested YAML", "POST", maps, typeYAML, deep("[", "", "]", 100_000), 400, "depth"},
 		{"nested YAML by indentation", "POST", maps, typeYAML, nestedYAML(1500), 422, "metadata.name"},
-		{"aliases of aliases", "POST", maps, typeYAML, doubling.String(), 400, "excessive aliasing"},
+		{"aliases of aliases", "POST", maps, typeYAML, doubling.String(), 400, "aliases make more than"},
 		{"aliases of a long text", "POST", maps, typeYAML, long, 400, "aliases make more than"},
 		{"alias of itself", "POST", maps, typeYAML, "a: &a [*a]", 400, "contains itself"},
 		{"half an object", "POST", maps, typeJSON, object, 400, "unexpected end of JSON input"},

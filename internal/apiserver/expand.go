@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"sync"
 
+	"go.yaml.in/yaml/v3"
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
-	goyaml "sigs.k8s.io/yaml/goyaml.v2"
 )
 
 // boundCopies bounds what the copy operations of one JSON patch may add up to,
@@ -16,45 +16,44 @@ var boundCopies = sync.OnceFunc(func() { jsonpatch.AccumulatedCopySizeLimit = ma
 
 // expandsTooFar refuses a YAML document whose aliases make more of it than a
 // body may be. The decoder itself bounds how many nodes they make, but not how
-// long these are.
+// long these are. Nothing is expanded to find out.
 func expandsTooFar(doc []byte) error {
 	if bytes.IndexByte(doc, '*') < 0 || bytes.IndexByte(doc, '&') < 0 {
 		return nil // no aliases
 	}
-	var v any
-	if err := goyaml.Unmarshal(doc, &v); err != nil {
-		return fmt.Errorf("yaml: %w", err)
+	var root yaml.Node
+	if yaml.Unmarshal(doc, &root) != nil {
+		return nil // the decoder says what is wrong with it
 	}
-	if left := measure(v, maxBodyBytes); left < 0 {
+	if e := (expansion{}); e.of(&root) > maxBodyBytes {
 		return fmt.Errorf("yaml: the document's aliases make more than %d bytes of it", maxBodyBytes)
 	}
 	return nil
 }
 
-// measure takes the least size of a value as JSON from what is left, and stops
-// below zero.
-func measure(v any, left int) int {
-	switch v := v.(type) {
-	case string:
-		return left - len(v) - 2
-	case []any:
-		left -= 2
-		for _, x := range v {
-			if left = measure(x, left) - 1; left < 0 {
-				return left
-			}
-		}
-	case map[any]any:
-		left -= 2
-		for k, x := range v {
-			if left = measure(x, measure(k, left)) - 2; left < 0 {
-				return left
-			}
-		}
-	default:
-		left--
+// expansion is the size of nodes with their aliases written out, as JSON at
+// least, saturating above the bound. A node that is being measured is zero: one
+// that contains itself is for the decoder to refuse.
+type expansion map[*yaml.Node]int
+
+func (e expansion) of(n *yaml.Node) int {
+	if size, ok := e[n]; ok {
+		return size
 	}
-	return left
+	e[n] = 0
+	size := 2
+	if n.Kind == yaml.AliasNode {
+		size = e.of(n.Alias)
+	} else {
+		size += len(n.Value)
+		for _, c := range n.Content {
+			if size = min(size+1+e.of(c), 2*maxBodyBytes); size > maxBodyBytes {
+				break
+			}
+		}
+	}
+	e[n] = size
+	return size
 }
 
 // maxNesting is how deep messages may lie in each other; JSON is read as deep.
