@@ -215,7 +215,9 @@ func (c *container) update(raw json.RawMessage) error {
 	}
 	config := lc.Config()
 	applyResources(&config, &want)
-	return lc.Set(config)
+	err = lc.Set(config)
+	config.Cgroups.SkipDevices = false // it is shared with lc, which runs nothing more with it set
+	return err
 }
 
 func (c *container) resize(size *protocol.Size) error {

@@ -68,6 +68,8 @@ it again with the same directory and it finds them. To remove every trace, use
 	f.StringVar(&cfg.WriteKubeconfig, "write-kubeconfig", "", "also write the administrator's kubeconfig to this `path`")
 	f.StringVar(&cfg.BindAddress, "bind-address", "0.0.0.0", "`address` the API listens on")
 	f.IntVar(&cfg.Port, "https-port", cluster.DefaultPort, "`port` the API listens on")
+	f.StringVar(&cfg.KubeletConfig, "kubelet-config", "", "`file` with a KubeletConfiguration of kubelet.config.k8s.io/v1beta1")
+	f.StringVar(&cfg.PodManifestPath, "pod-manifest-path", "", "`directory` (or file) of static pods")
 	f.StringVar(&cfg.NodeName, "node-name", "", "`name` of this node (default: the host's)")
 	f.StringVar(&cfg.NodeIP, "node-ip", "", "`address` of this node (default: that of the default route's link)")
 	f.BoolVar(&cfg.NoNode, "no-node", false, "run the control plane only, no pods")

@@ -167,6 +167,7 @@ func FuzzPath(f *testing.F) {
 		f.Add("POST", p)
 		f.Add("PATCH", p)
 	}
+	f.Add("0", "/api/v1/services//\xf0") // once a label of a metric, and a panic
 	r := newRig(f)
 	r.configMap("one", nil)
 	f.Fuzz(func(t *testing.T, method, path string) {

@@ -28,10 +28,13 @@ const (
 // newProxyTransport reaches pods and nodes for clients outside the cluster
 // network. Whoever answers there is not verified: the address is the cluster's
 // own, and what a pod's certificate should say nobody can know.
-func newProxyTransport() *http.Transport {
+func newProxyTransport(t *tls.Config) *http.Transport {
+	if t == nil {
+		t = &tls.Config{InsecureSkipVerify: true}
+	}
 	return &http.Transport{
 		DialContext:         (&net.Dialer{Timeout: proxyDialTimeout, KeepAlive: proxyDialTimeout}).DialContext,
-		TLSClientConfig:     &tls.Config{InsecureSkipVerify: true},
+		TLSClientConfig:     t,
 		MaxIdleConnsPerHost: maxIdleProxied,
 		IdleConnTimeout:     90 * time.Second,
 		DisableCompression:  true,
@@ -65,9 +68,19 @@ func (c *call) proxy() error {
 	to.Path = utilnet.JoinPreservingTrailingSlash(to.Path, rest)
 	req := c.req.Clone(c.req.Context())
 	req.Header.Del("Authorization") // it was for this server
-	h := utilproxy.NewUpgradeAwareHandler(to, c.s.proxied, true, false, proxyErrors{c.s})
+	via := c.s.proxied
+	if c.kind.Plural == "nodes" && c.isKubelet(target) {
+		via = c.s.kubelets // as ourselves, and to nobody else
+	}
+	h := utilproxy.NewUpgradeAwareHandler(to, via, true, false, proxyErrors{c.s})
 	h.ServeHTTP(c.w, req)
 	return nil
+}
+
+// isKubelet tells whether a node's own kubelet is meant, by its port or by none.
+func (c *call) isKubelet(t target) bool {
+	obj, err := c.named("nodes", t.name)
+	return err == nil && (t.port == "" || t.port == strconv.Itoa(int(obj.(*corev1.Node).Status.DaemonEndpoints.KubeletEndpoint.Port)))
 }
 
 // proxyErrors answers for those who cannot be reached.

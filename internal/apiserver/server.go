@@ -42,6 +42,8 @@ const (
 
 // Config is what a server is made of.
 type Config struct {
+	// KubeletTLS is how kubelets are spoken to; nil: as anybody.
+	KubeletTLS    *tls.Config
 	Table         *api.Table
 	Caches        *cache.Set
 	Writer        client.Writer
@@ -102,6 +104,7 @@ type Server struct {
 	stats        *stats
 	crowds       sync.Map // *api.Kind to *atomic.Int64
 	proxied      *http.Transport
+	kubelets     *http.Transport
 	draining     context.Context // ends when the server begins to stop
 	drain        context.CancelFunc
 }
@@ -111,7 +114,7 @@ func New(c Config) *Server {
 	c.RequestTimeout = cmp.Or(c.RequestTimeout, requestTimeout)
 	c.MinWatch = cmp.Or(c.MinWatch, defaultMinWatch)
 	boundCopies()
-	s := &Server{Config: c, pages: newPages(c.Clock), stats: newStats(), proxied: newProxyTransport()}
+	s := &Server{Config: c, pages: newPages(c.Clock), stats: newStats(), proxied: newProxyTransport(nil), kubelets: newProxyTransport(c.KubeletTLS)}
 	s.draining, s.drain = context.WithCancel(context.Background())
 	s.impersonator = auth.Impersonator{Authorizer: c.Authorizer}
 	s.reviews = s.reviewKinds()
@@ -185,8 +188,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 			}
 			rec.record.Panic(v)
 		}
-		if info.resource && s.Table.Served(info.gv.WithResource(info.plural)) != nil {
-			s.stats.observe(info, rec.code, s.Clock.Since(start))
+		if info.resource {
+			if k := s.Table.ByResource(info.gv.WithResource(info.plural)); k != nil {
+				s.stats.observe(k, info, rec.code, s.Clock.Since(start))
+			}
 		}
 	}()
 	s.serve(rec, req, info, err)

@@ -2,15 +2,21 @@ package apiserver
 
 import (
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/monohull/monohull/internal/api"
 )
 
 // stats are the server's metrics, under upstream's names.
 type stats struct {
 	requests *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
+	// known are the subresources of each kind asked for one, by *api.Kind: what
+	// else a path may say is no label, for there is no end of it.
+	known sync.Map
 }
 
 func newStats() *stats {
@@ -30,14 +36,25 @@ func (s *Server) Collectors() []prometheus.Collector {
 	return []prometheus.Collector{s.stats.requests, s.stats.seconds}
 }
 
-func (s *stats) observe(r *requestInfo, code int, d time.Duration) {
+// observe counts a request for a kind that is served.
+func (s *stats) observe(k *api.Kind, r *requestInfo, code int, d time.Duration) {
 	verb := metricVerb[r.verb]
 	if verb == "" {
 		verb = "other"
 	}
-	s.requests.WithLabelValues(verb, r.gv.Group, r.gv.Version, r.plural, r.subresource, strconv.Itoa(code)).Inc()
+	sub := r.subresource
+	if sub != "" {
+		known, ok := s.known.Load(k)
+		if !ok {
+			known, _ = s.known.LoadOrStore(k, subresourcesOf(k))
+		}
+		if known.(map[string][]string)[sub] == nil {
+			sub = "other"
+		}
+	}
+	s.requests.WithLabelValues(verb, r.gv.Group, r.gv.Version, r.plural, sub, strconv.Itoa(code)).Inc()
 	if r.verb != "watch" {
-		s.seconds.WithLabelValues(verb, r.gv.Group, r.gv.Version, r.plural, r.subresource).Observe(d.Seconds())
+		s.seconds.WithLabelValues(verb, r.gv.Group, r.gv.Version, r.plural, sub).Observe(d.Seconds())
 	}
 }
 

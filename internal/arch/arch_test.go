@@ -48,7 +48,7 @@ var foreign = []string{"k8s.io/kubernetes", "k8s.io/apiserver/pkg/server", "k8s.
 // no logger. A name that ends in / is a package with all below it.
 var pure = []string{
 	"internal/api/",
-	"internal/kubelet/podmachine/",
+	"internal/kubelet/podmachine/", "internal/kubelet/eviction/", "internal/kubelet/imagegc/",
 	"internal/proxy/compile.go", "internal/proxy/diff.go",
 	"internal/scheduler/decide.go", "internal/scheduler/filter.go", "internal/scheduler/score.go", "internal/scheduler/affinity.go",
 	"internal/scheduler/spread.go", "internal/scheduler/resource.go", "internal/scheduler/preempt.go", "internal/scheduler/selectors.go",

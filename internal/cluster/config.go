@@ -37,6 +37,8 @@ type Config struct {
 	EtcdEndpoints   []string
 	TLSSANs         []string
 	Identity        Identity
+	KubeletConfig   string // a KubeletConfiguration file
+	PodManifestPath string // a directory of static pods
 	Admission       Admission
 	Protection      Protection
 	OldVersions     string // OldServed, OldListed or OldRefused; empty: OldServed

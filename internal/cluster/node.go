@@ -76,7 +76,12 @@ func (c *cluster) startNode(ctx context.Context, ctl *control) error {
 	if err != nil {
 		return fmt.Errorf("cluster: reading the machine: %w", err)
 	}
+	options, err := c.kubeletOptions()
+	if err != nil {
+		return fmt.Errorf("cluster: %w", err)
+	}
 	k, err := kubelet.New(kubelet.Config{
+		Options: &options, Port: options.Kubelet.Port,
 		NodeName: c.cfg.NodeName, NodeIPs: []string{c.cfg.NodeIP}, DataDir: filepath.Join(c.cfg.DataDir, "kubelet"),
 		LogDir: filepath.Join(c.cfg.DataDir, "logs", "pods"), ClusterDNS: c.clusterDNS(), ClusterDomain: c.cfg.ClusterDomain,
 		CgroupRoot: cgroupRoot(c.cfg.DataDir),
@@ -88,6 +93,9 @@ func (c *cluster) startNode(ctx context.Context, ctl *control) error {
 		return fmt.Errorf("cluster: starting the kubelet: %w", err)
 	}
 	c.run("kubelet", func() error { return k.Run(ctx) })
+	if *options.Kubelet.EnableServer {
+		c.run("kubelet server", func() error { return c.serveKubelet(ctx, ctl, k, options) })
+	}
 	var backend streams.Backend = nodeStreams{k}
 	ctl.backend.Store(&backend)
 	c.run("cri", func() error { return rt.Serve(ctx, filepath.Join(c.cfg.DataDir, "cri.sock")) })

@@ -10,6 +10,7 @@ import (
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
 	"k8s.io/klog/v2"
 
+	"github.com/monohull/monohull/internal/kubelet/eviction"
 	"github.com/monohull/monohull/internal/kubelet/podmachine"
 )
 
@@ -25,12 +26,19 @@ func (w *worker) judge() bool {
 	defer k.admitMu.Unlock()
 	ran := w.pod.Status.StartTime != nil || len(w.obs.Sandboxes) > 0
 	if w.obs.Gone || w.pod.DeletionTimestamp != nil || podmachine.Terminal(w.pod.Status.Phase) || ran {
+		w.given(podmachine.Recalled(w.api))
 		w.setAdmitted()
 		return ran
 	}
+	w.given(podmachine.Desired(w.api))
 	node, ok := k.nodes.Get("", k.cfg.NodeName)
 	if !ok {
 		node = k.newNode()
+	}
+	if m := k.pressure.get().Refuses(w.pod, podmachine.QOSClass(w.pod)); m != "" {
+		w.obs.Rejected = &podmachine.Rejection{Reason: eviction.Reason, Message: "Pod was rejected: " + m}
+		w.event("", corev1.EventTypeWarning, eviction.Reason, m)
+		return false
 	}
 	if r := admit(w.pod, node, k.allocatable, k.admittedPods()); r != nil {
 		w.obs.Rejected = &podmachine.Rejection{Reason: r.Reason, Message: "Pod was rejected: " + r.Message}
@@ -48,14 +56,17 @@ func (w *worker) setAdmitted() {
 }
 
 // admittedPods are the pods that hold something of the node.
-func (k *Kubelet) admittedPods() []*corev1.Pod {
+func (k *Kubelet) admittedPods() []*corev1.Pod { return k.admittedBut(nil) }
+
+// admittedBut are all of them but one.
+func (k *Kubelet) admittedBut(but *worker) []*corev1.Pod {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	var out []*corev1.Pod
 	for _, w := range k.workers {
 		w.mu.Lock()
-		if w.admitted && !podmachine.Terminal(w.latest.Status.Phase) {
-			out = append(out, w.latest)
+		if w != but && w.admitted && !podmachine.Terminal(w.latest.Status.Phase) {
+			out = append(out, w.alloc.Apply(w.latest))
 		}
 		w.mu.Unlock()
 	}

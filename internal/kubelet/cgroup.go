@@ -17,6 +17,10 @@ func (k *Kubelet) podsGroup() string { return path.Join("/", k.cfg.CgroupRoot, "
 func (k *Kubelet) setupCgroups() {
 	cpu := k.allocatable[corev1.ResourceCPU]
 	root := criconfig.Cgroup{Path: k.podsGroup(), Shares: criconfig.Shares(cpu.MilliValue())}
+	if reserved := k.opts.Reserved[corev1.ResourceMemory]; k.opts.Eviction.Allocatable && reserved.Sign() > 0 {
+		all := k.capacity[corev1.ResourceMemory]
+		root.MemoryLimit = all.Value() - reserved.Value()
+	}
 	for _, g := range []criconfig.Cgroup{root, {Path: root.Path + "/burstable", Shares: 2}, {Path: root.Path + "/besteffort", Shares: 2}} {
 		if err := k.deps.Host.SetCgroup(g); err != nil {
 			k.log.Warn("kubelet: a control group for pods could not be set up", "group", g.Path, "error", err)

@@ -12,13 +12,19 @@
 // and containers by their labels and goes on. What belongs to pods the API no longer
 // knows is stopped and removed.
 //
-// Rooms: podmachine decides (pure), criconfig translates (pure), volumes, probes,
-// logs, events and machine do. Here are the workers, the actions (a file each) and
-// the node. It touches its directory, the runtime through the interfaces of
+// Rooms: podmachine, eviction and imagegc decide (pure), criconfig translates (pure),
+// config reads, static reads pods of files, stats measures, server is the API of port
+// 10250; volumes, probes, logs, events and machine do. Here are the workers, the
+// actions (a file each), the node, and the loops that keep it in order: pressure
+// (evictions), images and logs (collect.go), mirrors of static pods.
+//
+// What a pod was given of resources that may change is kept in its status: a worker
+// sees its pod with that (allocate.go), and the API's object beside it. It touches its directory, the runtime through the interfaces of
 // runtime.go, and the machine through Host.
 //
-// Lock order: Kubelet.admitMu or Kubelet.weightMu, then Kubelet.mu, then worker.mu.
-// None is held across I/O, but for weightMu across one write to a control group.
+// Lock order: Kubelet.admitMu or Kubelet.weightMu, then Kubelet.mu, then worker.mu or
+// Kubelet.probeMu. None is held across I/O, but for weightMu across one write to a
+// control group. Kubelet.collectMu is held through a collection of images, and alone.
 //
 // Tests use a fake runtime and host, a writer in memory, and synctest.
 package kubelet

@@ -145,6 +145,8 @@ type fakeRuntime struct {
 	images     map[string]*runtimeapi.Image
 	pullErr    error
 	startErr   error
+	updateErr  error
+	memory     uint64 // that every container uses
 	calls      []string
 	subs       []chan Event
 	probe      func(cmd []string) int
@@ -352,6 +354,44 @@ func (f *fakeRuntime) ListImages(context.Context, *runtimeapi.ListImagesRequest)
 	return &runtimeapi.ListImagesResponse{}, nil
 }
 
+func (f *fakeRuntime) RemoveImage(_ context.Context, r *runtimeapi.RemoveImageRequest) (*runtimeapi.RemoveImageResponse, error) {
+	defer f.lock("RemoveImage " + r.Image.Image)()
+	return &runtimeapi.RemoveImageResponse{}, nil
+}
+
+func (f *fakeRuntime) ImageFsInfo(context.Context, *runtimeapi.ImageFsInfoRequest) (*runtimeapi.ImageFsInfoResponse, error) {
+	return &runtimeapi.ImageFsInfoResponse{}, nil
+}
+
+func (f *fakeRuntime) UpdateContainerResources(_ context.Context, r *runtimeapi.UpdateContainerResourcesRequest) (*runtimeapi.UpdateContainerResourcesResponse, error) {
+	defer f.lock(fmt.Sprintf("UpdateContainerResources %s %d %d", r.ContainerId, r.Linux.CpuQuota, r.Linux.MemoryLimitInBytes))()
+	return &runtimeapi.UpdateContainerResourcesResponse{}, f.updateErr
+}
+
+func (f *fakeRuntime) ReopenContainerLog(_ context.Context, r *runtimeapi.ReopenContainerLogRequest) (*runtimeapi.ReopenContainerLogResponse, error) {
+	defer f.lock("ReopenContainerLog " + r.ContainerId)()
+	return &runtimeapi.ReopenContainerLogResponse{}, nil
+}
+
+func (f *fakeRuntime) ListPodSandboxStats(_ context.Context, r *runtimeapi.ListPodSandboxStatsRequest) (*runtimeapi.ListPodSandboxStatsResponse, error) {
+	defer f.lock("")()
+	res := &runtimeapi.ListPodSandboxStatsResponse{}
+	for _, s := range f.sandboxes {
+		st := &runtimeapi.PodSandboxStats{Attributes: &runtimeapi.PodSandboxAttributes{Id: s.Id, Metadata: s.Metadata, Labels: s.Labels}, Linux: &runtimeapi.LinuxPodSandboxStats{}}
+		for _, c := range f.containers {
+			if c.sandbox == s.Id {
+				st.Linux.Containers = append(st.Linux.Containers, &runtimeapi.ContainerStats{
+					Attributes: &runtimeapi.ContainerAttributes{Id: c.status.Id, Labels: c.config.Labels},
+					Memory:     &runtimeapi.MemoryUsage{UsageBytes: &runtimeapi.UInt64Value{Value: f.memory}, WorkingSetBytes: &runtimeapi.UInt64Value{Value: f.memory}},
+				})
+			}
+		}
+		st.Linux.Memory = &runtimeapi.MemoryUsage{UsageBytes: &runtimeapi.UInt64Value{Value: f.memory}, WorkingSetBytes: &runtimeapi.UInt64Value{Value: f.memory}}
+		res.Stats = append(res.Stats, st)
+	}
+	return res, nil
+}
+
 func (f *fakeRuntime) Exec(context.Context, string, []string, bool, io.Reader, io.Writer, io.Writer, <-chan Size) (int, error) {
 	defer f.lock("Exec")()
 	return 0, nil
@@ -391,6 +431,7 @@ type fakeHost struct {
 	mu     sync.Mutex
 	mounts []string
 	groups map[string]criconfig.Cgroup
+	used   uint64 // memory
 }
 
 func (h *fakeHost) Mount(_, target, _ string, _ []string) error {
@@ -436,6 +477,14 @@ func (h *fakeHost) RemoveCgroup(path string) error {
 func (h *fakeHost) Facts() (machine.Facts, error) {
 	return machine.Facts{OS: "linux", Architecture: "amd64", CPUs: 4, MemoryBytes: 8 << 30}, nil
 }
+
+func (h *fakeHost) GroupUsage(string) (machine.GroupUsage, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return machine.GroupUsage{WorkingSet: h.used, Memory: h.used, MemoryLimit: 8 << 30}, nil
+}
+
+func (h *fakeHost) DirUsage(dir string) (uint64, uint64, error) { return uint64(len(dir)), 1, nil }
 
 func (h *fakeHost) Usage(string) (machine.Usage, error) {
 	return machine.Usage{MemoryAvailable: 4 << 30, DiskBytes: 100 << 30, DiskAvailable: 50 << 30, Inodes: 100, InodesFree: 50}, nil

@@ -14,6 +14,7 @@ import (
 	"github.com/monohull/monohull/internal/api"
 	"github.com/monohull/monohull/internal/client"
 	"github.com/monohull/monohull/internal/kubelet/criconfig"
+	"github.com/monohull/monohull/internal/kubelet/static"
 )
 
 // relistEvery is the safety net under the runtime's events.
@@ -27,9 +28,17 @@ const orphanRetry = time.Second
 func (k *Kubelet) followPods(ctx context.Context) error {
 	// A node's pods are found by index, so that an empty cluster adopts as well.
 	for _, p := range k.pods.ByIndex(client.ByNode, k.cfg.NodeName) {
-		k.podChanged(ctx, p)
+		if !static.IsMirror(p) {
+			k.podChanged(ctx, p)
+		}
 	}
-	k.tasks.Go(func() { k.adoptOrphans(ctx) })
+	k.tasks.Go(func() {
+		select {
+		case <-k.static.known: // what is no orphan
+			k.adoptOrphans(ctx)
+		case <-ctx.Done():
+		}
+	})
 	return k.pods.Follow(ctx, func(changes []client.Change[*corev1.Pod]) {
 		for _, c := range changes {
 			if c.Old != nil && c.Old.UID != c.New.UID {
@@ -37,6 +46,8 @@ func (k *Kubelet) followPods(ctx context.Context) error {
 			}
 			switch {
 			case c.New.Spec.NodeName != k.cfg.NodeName:
+			case static.IsMirror(c.New):
+				k.mirrorChanged(c.New)
 			case c.Deleted:
 				k.podGone(c.New)
 			default:
@@ -71,6 +82,11 @@ func (k *Kubelet) newWorkerLocked(ctx context.Context, pod *corev1.Pod) *worker 
 				delete(k.sandboxes, id)
 			}
 		}
+		if w.static {
+			k.syncStaticLocked(ctx) // another may have waited for its name
+			k.static.poke()
+		}
+		k.forgetProbes(pod.UID)
 	})
 	return w
 }
@@ -125,7 +141,7 @@ func (k *Kubelet) orphans(ctx context.Context) error {
 	}
 	for uid, pod := range found {
 		k.mu.Lock()
-		if k.workers[uid] == nil {
+		if k.workers[uid] == nil && !k.isStaticLocked(uid) {
 			// Bound between then and now? The API is asked last.
 			if p, ok := k.pods.Get(pod.Namespace, pod.Name); !ok || p.UID != uid {
 				k.log.Info("kubelet: a pod that is no longer in the API is cleaned up", "namespace", pod.Namespace, "pod", pod.Name, "uid", uid)
@@ -191,7 +207,7 @@ func (k *Kubelet) relistAll() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for uid, w := range k.workers {
-		if p, ok := k.pods.Get(w.namespace, w.name); !ok || p.UID != uid {
+		if p, ok := k.pods.Get(w.namespace, w.name); !w.static && (!ok || p.UID != uid) {
 			w.setGone(nil)
 		}
 		w.look()

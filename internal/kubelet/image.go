@@ -2,6 +2,7 @@ package kubelet
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -14,8 +15,6 @@ import (
 )
 
 const (
-	// maxPulls is how many images are pulled at a time.
-	maxPulls = 4
 	// flipAfter is how long a failed pull is shown as such before it is a back-off.
 	flipAfter = 2 * time.Second
 )
@@ -24,10 +23,14 @@ const (
 type puller struct {
 	images Images
 	now    func() time.Time
-	slots  chan struct{}
+	slots  chan struct{} // nil: any number at a time
+	qps    float64       // 0: no bound
+	burst  float64
 
 	mu       sync.Mutex
 	underWay map[string]*pull // guarded by mu; by image and credentials
+	tokens   float64          // guarded by mu, as is filled
+	filled   time.Time
 }
 
 type pull struct {
@@ -36,8 +39,34 @@ type pull struct {
 	err  error
 }
 
-func newPuller(images Images, now func() time.Time) *puller {
-	return &puller{images: images, now: now, slots: make(chan struct{}, maxPulls), underWay: map[string]*pull{}}
+// errQPS is upstream's word for more pulls than the registry is to have.
+var errQPS = errors.New("pull QPS exceeded")
+
+func newPuller(images Images, atOnce int, qps float64, burst int, now func() time.Time) *puller {
+	p := &puller{images: images, now: now, qps: qps, burst: float64(burst), tokens: float64(burst), underWay: map[string]*pull{}}
+	if atOnce > 0 {
+		p.slots = make(chan struct{}, atOnce)
+	}
+	return p
+}
+
+// may takes a token for a pull, if there is one.
+func (p *puller) may() bool {
+	if p.qps == 0 {
+		return true
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := p.now()
+	if !p.filled.IsZero() {
+		p.tokens = min(p.burst, p.tokens+now.Sub(p.filled).Seconds()*p.qps)
+	}
+	p.filled = now
+	if p.tokens < 1 {
+		return false
+	}
+	p.tokens--
+	return true
 }
 
 // pull pulls an image, or waits for whoever does. took is the pull itself.
@@ -73,12 +102,17 @@ func (p *puller) pull(ctx context.Context, req *runtimeapi.PullImageRequest) (to
 }
 
 func (p *puller) do(ctx context.Context, req *runtimeapi.PullImageRequest) (time.Duration, error) {
-	select {
-	case <-ctx.Done():
-		return 0, ctx.Err()
-	case p.slots <- struct{}{}:
+	if !p.may() {
+		return 0, errQPS
 	}
-	defer func() { <-p.slots }()
+	if p.slots != nil {
+		select {
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		case p.slots <- struct{}{}:
+		}
+		defer func() { <-p.slots }()
+	}
 	start := p.now()
 	_, err := p.images.PullImage(ctx, req)
 	if err != nil && ctx.Err() != nil {
@@ -158,6 +192,7 @@ func (w *worker) pullImage(ctx context.Context, pod *corev1.Pod, c *corev1.Conta
 		return nil, e
 	}
 	image = status.GetImage()
+	w.k.metrics.pulls.Observe(took.Seconds())
 	waited := w.k.cfg.Now().Sub(start).Truncate(time.Millisecond)
 	w.event(c.Name, corev1.EventTypeNormal, "Pulled", fmt.Sprintf("Successfully pulled image %q in %v (%v including waiting). Image size: %v bytes.",
 		c.Image, took.Truncate(time.Millisecond), waited, image.GetSize()))

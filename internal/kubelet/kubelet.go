@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,14 +17,15 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/monohull/monohull/internal/client"
+	"github.com/monohull/monohull/internal/kubelet/config"
 	"github.com/monohull/monohull/internal/kubelet/criconfig"
 	"github.com/monohull/monohull/internal/kubelet/events"
+	"github.com/monohull/monohull/internal/kubelet/imagegc"
 	"github.com/monohull/monohull/internal/kubelet/machine"
+	"github.com/monohull/monohull/internal/kubelet/server"
+	"github.com/monohull/monohull/internal/kubelet/stats"
 	"github.com/monohull/monohull/internal/kubelet/volumes"
 )
-
-// DefaultMaxPods is how many pods a node takes, as upstream's.
-const DefaultMaxPods = 110
 
 // Config is what a kubelet is told.
 type Config struct {
@@ -35,13 +37,16 @@ type Config struct {
 	ClusterDomain   string
 	// CgroupRoot is the group below which kubepods is made; "" is the root.
 	CgroupRoot string
-	MaxPods    int
-	Labels     map[string]string // of the node, besides the well-known ones
-	Taints     []corev1.Taint    // of a node that registers anew
+	// MaxPods overrides the options'; 0 does not.
+	MaxPods int
+	Labels  map[string]string // of the node, besides the well-known ones
+	Taints  []corev1.Taint    // of a node that registers anew
 	// Version is what the node says it runs, like v1.36.3.
 	Version string
 	// ResolvConf is the host's, "/etc/resolv.conf" by default.
 	ResolvConf string
+	// Options are the configuration file's; nil is none.
+	Options *config.Options
 	// Port is where the kubelet's own endpoint is, for the node's status; 0 for none.
 	Port   int32
 	Logger *slog.Logger
@@ -82,6 +87,11 @@ type Kubelet struct {
 	rec        *events.Recorder
 	vols       *volumes.Volumes
 	pulls      *puller
+	opts       config.Options
+	stats      *stats.Stats
+	metrics    *metrics
+	pressure   pressure
+	nodeNews   chan struct{} // holds one
 
 	facts       machine.Facts
 	capacity    corev1.ResourceList
@@ -97,7 +107,16 @@ type Kubelet struct {
 	weightMu sync.Mutex
 	weight   int64 // guarded by weightMu: CPU requests of burstable pods
 
+	// collectMu is held through a collection of images, so that there is one.
+	collectMu   sync.Mutex
+	imageMemory imagegc.Memory    // guarded by collectMu
+	logPaths    map[string]string // of keepLogs alone
+
+	probeMu     sync.Mutex
+	probeCounts map[server.ProbeCount]*float64 // guarded by probeMu
+
 	mu        sync.Mutex // guards what follows
+	static    *statics
 	workers   map[types.UID]*worker
 	sandboxes map[string]*worker       // by sandbox ID
 	ended     map[string]chan struct{} // by container ID; closed when it exits
@@ -123,12 +142,17 @@ func New(cfg Config, deps Deps) (*Kubelet, error) {
 	if cfg.LogDir == "" {
 		cfg.LogDir = filepath.Join(filepath.Dir(cfg.DataDir), "logs", "pods")
 	}
+	if cfg.Options == nil {
+		o := config.Default()
+		cfg.Options = &o
+	}
 	if cfg.MaxPods == 0 {
-		cfg.MaxPods = DefaultMaxPods
+		cfg.MaxPods = int(cfg.Options.Kubelet.MaxPods)
 	}
 	if cfg.ResolvConf == "" {
-		cfg.ResolvConf = "/etc/resolv.conf"
+		cfg.ResolvConf = *cfg.Options.Kubelet.ResolverConfig
 	}
+	cfg.Taints = append(slices.Clone(cfg.Taints), cfg.Options.Kubelet.RegisterWithTaints...)
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -136,7 +160,8 @@ func New(cfg Config, deps Deps) (*Kubelet, error) {
 		cfg.Now = time.Now
 	}
 	k := &Kubelet{
-		cfg: cfg, deps: deps, log: cfg.Logger,
+		cfg: cfg, deps: deps, log: cfg.Logger, opts: *cfg.Options,
+		nodeNews: make(chan struct{}, 1), logPaths: map[string]string{}, probeCounts: map[server.ProbeCount]*float64{},
 		pods: client.Of[*corev1.Pod](deps.Client), nodes: client.Of[*corev1.Node](deps.Client),
 		configMaps: client.Of[*corev1.ConfigMap](deps.Client), secrets: client.Of[*corev1.Secret](deps.Client),
 		services: client.Of[*corev1.Service](deps.Client), leases: client.Of[*coordinationv1.Lease](deps.Client),
@@ -144,7 +169,16 @@ func New(cfg Config, deps Deps) (*Kubelet, error) {
 		workers: map[types.UID]*worker{}, sandboxes: map[string]*worker{}, ended: map[string]chan struct{}{},
 	}
 	k.rec = events.New(client.Of[*corev1.Event](deps.Client), "kubelet", cfg.NodeName, cfg.Logger)
-	k.pulls = newPuller(deps.Images, cfg.Now)
+	sources := 0
+	for _, s := range []string{k.opts.Kubelet.StaticPodPath, k.opts.Kubelet.StaticPodURL} {
+		if s != "" {
+			sources++
+		}
+	}
+	k.static = newStatics(sources)
+	k.metrics = newMetrics(k)
+	k.stats = k.newStats()
+	k.pulls = newPuller(deps.Images, k.opts.MaxPulls, float64(*k.opts.Kubelet.RegistryPullQPS), int(k.opts.Kubelet.RegistryBurst), cfg.Now)
 	k.vols = volumes.New(volumes.Config{
 		Dir: cfg.DataDir, Mounter: deps.Host, Now: cfg.Now,
 		ConfigMap: k.configMaps.Get, Secret: k.secrets.Get,
@@ -165,6 +199,9 @@ func (k *Kubelet) Run(ctx context.Context) error {
 		return err
 	}
 	k.setupCgroups()
+	for _, warning := range k.opts.Warnings {
+		k.log.Warn("kubelet: configuration: " + warning)
+	}
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer k.tasks.Wait()
@@ -182,7 +219,14 @@ func (k *Kubelet) Run(ctx context.Context) error {
 	loop("node", k.keepNode)
 	loop("lease", k.keepLease)
 	loop("runtime events", func(ctx context.Context) error { return k.listen(ctx, news) })
+	if s := k.staticSource(ctx); s != nil {
+		loop("static pods", s.Run)
+	}
+	loop("mirror pods", k.keepMirrors)
 	loop("pods", k.followPods)
+	loop("pressure", k.keepPressure)
+	loop("images", k.keepImages)
+	loop("logs", k.keepLogs)
 	loop("config maps", func(ctx context.Context) error { return followSource(ctx, k, k.configMaps, "ConfigMap") })
 	loop("secrets", func(ctx context.Context) error { return followSource(ctx, k, k.secrets, "Secret") })
 	<-ctx.Done()

@@ -12,9 +12,9 @@ import (
 
 // The node's heartbeat, upstream's values.
 const (
-	leaseSeconds = 40
-	leaseRenew   = 10 * time.Second
-	leaseRetry   = time.Second
+	leaseRetry = time.Second
+	// leaseParts: it is renewed so many times within its life.
+	leaseParts = 4
 )
 
 // keepLease renews the node's lease until ctx ends.
@@ -29,7 +29,7 @@ func (k *Kubelet) keepLease(ctx context.Context) error {
 			k.log.Warn("kubelet: the node's lease was not renewed; it is tried again", "error", err)
 		}
 		failed = err != nil
-		next := leaseRenew
+		next := time.Duration(k.opts.Kubelet.NodeLeaseDurationSeconds) * time.Second / leaseParts
 		if failed {
 			next = leaseRetry
 		}
@@ -45,7 +45,7 @@ func (k *Kubelet) keepLease(ctx context.Context) error {
 func (k *Kubelet) renewLease(ctx context.Context) error {
 	ns, name := corev1.NamespaceNodeLease, k.cfg.NodeName
 	fill := func(l *coordinationv1.Lease) error {
-		seconds, now := int32(leaseSeconds), metav1.NewMicroTime(k.cfg.Now())
+		seconds, now := k.opts.Kubelet.NodeLeaseDurationSeconds, metav1.NewMicroTime(k.cfg.Now())
 		l.Spec.HolderIdentity, l.Spec.LeaseDurationSeconds, l.Spec.RenewTime = &name, &seconds, &now
 		if len(l.OwnerReferences) == 0 {
 			if node, ok := k.nodes.Get("", name); ok {

@@ -13,14 +13,13 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/monohull/monohull/internal/kubelet/eviction"
 )
 
 const (
 	nodeFast     = 50 * time.Millisecond // looking until the node is ready
-	nodeCheck    = 5 * time.Second       // looking afterwards
-	nodeReport   = 5 * time.Minute       // writing without a change
-	maxImages    = 50                    // in the status
-	reservedMem  = 100 << 20             // eviction's threshold, not allocatable
+	nodeSlow     = 5 * time.Second       // the longest of these pauses
 	maxImageName = 5                     // names of an image in the status
 )
 
@@ -46,10 +45,33 @@ func (k *Kubelet) measure() error {
 		k.capacity[corev1.ResourceName(corev1.ResourceHugePagesPrefix+size)] = *resource.NewQuantity(bytes, resource.BinarySI)
 		huge += bytes
 	}
+	if per := int(k.opts.Kubelet.PodsPerCore); per > 0 && per*facts.CPUs < k.cfg.MaxPods {
+		k.capacity[corev1.ResourcePods] = *resource.NewQuantity(int64(per*facts.CPUs), resource.DecimalSI)
+	}
 	k.allocatable = k.capacity.DeepCopy()
-	k.allocatable[corev1.ResourceMemory] = *resource.NewQuantity(max(0, facts.MemoryBytes-reservedMem-huge), resource.BinarySI)
-	k.allocatable[corev1.ResourceEphemeralStorage] = *resource.NewQuantity(usage.DiskBytes/10*9, resource.DecimalSI)
+	held := eviction.HardAmounts(k.opts.Eviction.Thresholds, k.capacity)
+	for name, capacity := range k.capacity {
+		left := capacity.DeepCopy()
+		left.Sub(k.opts.Reserved[name])
+		if left.Sign() < 0 {
+			return fmt.Errorf("kubelet: invalid Node Allocatable configuration. Resource %q has a reservation of %v but capacity of %v. Expected capacity >= reservation.", //nolint:staticcheck // users know this text
+				name, quantity(k.opts.Reserved, name), &capacity)
+		}
+		left.Sub(held[name])
+		if name == corev1.ResourceMemory {
+			left.Sub(*resource.NewQuantity(huge, resource.BinarySI))
+		}
+		if left.Sign() < 0 {
+			left.Set(0)
+		}
+		k.allocatable[name] = left
+	}
 	return nil
+}
+
+func quantity(l corev1.ResourceList, name corev1.ResourceName) *resource.Quantity {
+	q := l[name]
+	return &q
 }
 
 // newNode is the object this node registers.
@@ -59,7 +81,7 @@ func (k *Kubelet) newNode() *corev1.Node {
 			Name: k.cfg.NodeName, Labels: k.nodeLabels(),
 			Annotations: map[string]string{"volumes.kubernetes.io/controller-managed-attach-detach": "true"},
 		},
-		Spec: corev1.NodeSpec{Taints: k.cfg.Taints},
+		Spec: corev1.NodeSpec{Taints: k.cfg.Taints, ProviderID: k.opts.Kubelet.ProviderID},
 	}
 }
 
@@ -110,13 +132,14 @@ func (k *Kubelet) keepNode(ctx context.Context) error {
 		} else {
 			failures = 0
 		}
-		next := nodeCheck
+		next := k.opts.Kubelet.NodeStatusUpdateFrequency.Duration
 		if !wasReady || err != nil {
-			next = min(nodeFast<<min(failures, 6), nodeCheck)
+			next = min(nodeFast<<min(failures, 6), nodeSlow)
 		}
 		t := time.NewTimer(next)
 		select {
 		case <-ctx.Done():
+		case <-k.nodeNews:
 		case <-t.C:
 		}
 		t.Stop()
@@ -181,7 +204,7 @@ func (k *Kubelet) reportNode(ctx context.Context, written time.Time) (ready, wro
 		return false, false, err
 	}
 	ready = isReady(status)
-	if sameNodeStatus(status, &node.Status) && now.Sub(written) < nodeReport && !written.IsZero() {
+	if sameNodeStatus(status, &node.Status) && now.Sub(written) < k.opts.Kubelet.NodeStatusReportFrequency.Duration && !written.IsZero() {
 		return ready, false, nil
 	}
 	_, err = k.nodes.Modify(ctx, "", k.cfg.NodeName, "status", func(n *corev1.Node) error {
@@ -252,12 +275,7 @@ func (k *Kubelet) nodeStatus(ctx context.Context, node *corev1.Node, now time.Ti
 		s.Features = &corev1.NodeFeatures{SupplementalGroupsPolicy: &strict}
 	}
 	s.Images = k.images(ctx)
-	usage, usageErr := k.deps.Host.Usage(k.cfg.DataDir)
-	if usageErr != nil {
-		return nil, usageErr
-	}
-	setNodeConditions(s, nodeVerdicts(usage.MemoryAvailable, usage.DiskAvailable, usage.DiskBytes, usage.InodesFree, usage.Inodes,
-		usage.PIDs, usage.MaxPIDs, runtimeProblem(runtime, err)), now)
+	setNodeConditions(s, nodeVerdicts(k.pressure.get(), runtimeProblem(runtime, err)), now)
 	return s, nil
 }
 
@@ -291,7 +309,10 @@ func (k *Kubelet) images(ctx context.Context) []corev1.ContainerImage {
 		}
 		return slices.Compare(a.Names, b.Names)
 	})
-	return out[:min(len(out), maxImages)]
+	if most := int(*k.opts.Kubelet.NodeStatusMaxImages); most >= 0 {
+		out = out[:min(len(out), most)]
+	}
+	return out
 }
 
 // checkNetwork notes why pods cannot have a network yet.

@@ -8,6 +8,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/monohull/monohull/internal/kubelet/eviction"
 )
 
 // verdict is a node condition without its times.
@@ -18,19 +20,19 @@ type verdict struct {
 }
 
 // nodeVerdicts decides the node's conditions.
-func nodeVerdicts(memory, disk, diskTotal, inodes, inodesTotal, pids, maxPIDs int64, problem error) []verdict {
-	pick := func(kind corev1.NodeConditionType, bad bool, badReason, badMessage, reason, message string) verdict {
-		if bad {
+func nodeVerdicts(pressure *eviction.State, problem error) []verdict {
+	pick := func(kind corev1.NodeConditionType, badReason, badMessage, reason, message string) verdict {
+		if pressure.Has(kind) {
 			return verdict{kind, corev1.ConditionTrue, badReason, badMessage}
 		}
 		return verdict{kind, corev1.ConditionFalse, reason, message}
 	}
 	out := []verdict{
-		pick(corev1.NodeMemoryPressure, memory < reservedMem,
+		pick(corev1.NodeMemoryPressure,
 			"KubeletHasInsufficientMemory", "kubelet has insufficient memory available", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
-		pick(corev1.NodeDiskPressure, diskTotal > 0 && disk*10 < diskTotal || inodesTotal > 0 && inodes*20 < inodesTotal,
+		pick(corev1.NodeDiskPressure,
 			"KubeletHasDiskPressure", "kubelet has disk pressure", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
-		pick(corev1.NodePIDPressure, maxPIDs > 0 && pids*20 > maxPIDs*19,
+		pick(corev1.NodePIDPressure,
 			"KubeletHasInsufficientPID", "kubelet has insufficient PID available", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
 	}
 	if problem != nil {

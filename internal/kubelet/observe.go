@@ -66,6 +66,7 @@ func (w *worker) observe(ctx context.Context) error {
 		})
 	}
 	w.obs.Sandboxes, w.obs.Containers = sandboxes, found
+	w.actuate()
 	w.k.mu.Lock()
 	for _, sb := range sandboxes {
 		w.k.sandboxes[sb.ID] = w
@@ -74,6 +75,10 @@ func (w *worker) observe(ctx context.Context) error {
 	if !w.known {
 		w.known = true
 		w.recall()
+		w.recallResize()
+		if len(sandboxes) > 0 {
+			w.grouped = w.k.group(w.pod)
+		}
 	}
 	w.forget()
 	return nil
@@ -184,6 +189,11 @@ func (w *worker) forget() {
 	for id := range w.obs.Probes {
 		if !there[id] {
 			delete(w.obs.Probes, id)
+		}
+	}
+	for id := range w.obs.Actuated {
+		if !there[id] {
+			delete(w.obs.Actuated, id)
 		}
 	}
 	for id := range w.messages {

@@ -63,6 +63,8 @@ func (w *worker) perform(ctx context.Context, a podmachine.Action) {
 				t.cancel()
 			}
 		}
+	case podmachine.ResizePod:
+		w.resizePod(ctx, a)
 	case podmachine.DeletePod:
 		w.deletePod(ctx, a)
 	case podmachine.RemoveDir:
@@ -160,6 +162,9 @@ func (w *worker) mountVolumes(ctx context.Context, a podmachine.Action) {
 		return func() {
 			if err == nil {
 				w.paths, w.volumeFails = set.Paths, 0
+				w.mu.Lock()
+				w.shown = set.Paths
+				w.mu.Unlock()
 				w.obs.Volumes, w.obs.VolumesExpire, w.obs.VolumesRetry = podmachine.VolumesMounted, set.Expire, time.Time{}
 				return
 			}
@@ -188,6 +193,7 @@ func (w *worker) unmountVolumes(ctx context.Context, a podmachine.Action) {
 		return func() {
 			if err == nil {
 				w.obs.Volumes, w.volumeFails, w.obs.VolumesRetry = podmachine.VolumesNone, 0, time.Time{}
+				w.k.resizesAgain(w)
 				return
 			}
 			w.volumeFails++

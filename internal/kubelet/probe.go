@@ -10,6 +10,7 @@ import (
 
 	"github.com/monohull/monohull/internal/kubelet/podmachine"
 	"github.com/monohull/monohull/internal/kubelet/probes"
+	"github.com/monohull/monohull/internal/kubelet/server"
 )
 
 type probeKind string
@@ -80,7 +81,16 @@ func (w *worker) runProbe(ctx context.Context, key probeKey, probe *corev1.Probe
 	if len(w.obs.Sandboxes) > 0 && len(w.obs.Sandboxes[0].IPs) > 0 {
 		target.PodIP = w.obs.Sandboxes[0].IPs[0]
 	}
+	count := server.ProbeCount{Kind: string(key.kind), Container: c.Name, Pod: w.name, Namespace: w.namespace, UID: string(w.uid)}
 	reports := probes.Reports{
+		Came: func(o probes.Outcome) {
+			one := count
+			one.Result = "successful"
+			if o == probes.Failure {
+				one.Result = "failed"
+			}
+			w.k.countProbe(one)
+		},
 		Result: func(ok bool) {
 			w.post(func() { w.probed(key, ok) })
 		},

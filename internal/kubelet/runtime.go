@@ -31,10 +31,18 @@ type Containers interface {
 	ExecSync(context.Context, *runtimeapi.ExecSyncRequest) (*runtimeapi.ExecSyncResponse, error)
 }
 
+// Upkeep is what the kubelet needs of the runtime while containers run.
+type Upkeep interface {
+	UpdateContainerResources(context.Context, *runtimeapi.UpdateContainerResourcesRequest) (*runtimeapi.UpdateContainerResourcesResponse, error)
+	ReopenContainerLog(context.Context, *runtimeapi.ReopenContainerLogRequest) (*runtimeapi.ReopenContainerLogResponse, error)
+	ListPodSandboxStats(context.Context, *runtimeapi.ListPodSandboxStatsRequest) (*runtimeapi.ListPodSandboxStatsResponse, error)
+}
+
 // Runtime is the container runtime.
 type Runtime interface {
 	Sandboxes
 	Containers
+	Upkeep
 	Version(context.Context, *runtimeapi.VersionRequest) (*runtimeapi.VersionResponse, error)
 	Status(context.Context, *runtimeapi.StatusRequest) (*runtimeapi.StatusResponse, error)
 }
@@ -44,6 +52,8 @@ type Images interface {
 	PullImage(context.Context, *runtimeapi.PullImageRequest) (*runtimeapi.PullImageResponse, error)
 	ImageStatus(context.Context, *runtimeapi.ImageStatusRequest) (*runtimeapi.ImageStatusResponse, error)
 	ListImages(context.Context, *runtimeapi.ListImagesRequest) (*runtimeapi.ListImagesResponse, error)
+	RemoveImage(context.Context, *runtimeapi.RemoveImageRequest) (*runtimeapi.RemoveImageResponse, error)
+	ImageFsInfo(context.Context, *runtimeapi.ImageFsInfoRequest) (*runtimeapi.ImageFsInfoResponse, error)
 }
 
 // Size is a terminal's.
@@ -76,13 +86,20 @@ type Streams interface {
 	Events(ctx context.Context) <-chan Event
 }
 
+// Measures is how full the machine is.
+type Measures interface {
+	Usage(dir string) (machine.Usage, error)
+	GroupUsage(path string) (machine.GroupUsage, error)
+	DirUsage(dir string) (bytes, inodes uint64, err error)
+}
+
 // Host is the machine. machine.Machine is the real one.
 type Host interface {
+	Measures
 	Mount(source, target, fstype string, options []string) error
 	Unmount(target string) error
 	MountsBelow(dir string) ([]string, error)
 	SetCgroup(g criconfig.Cgroup) error
 	RemoveCgroup(path string) error
 	Facts() (machine.Facts, error)
-	Usage(dir string) (machine.Usage, error)
 }

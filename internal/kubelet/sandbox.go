@@ -21,6 +21,7 @@ func (w *worker) createSandbox(ctx context.Context, a podmachine.Action) {
 	for _, sb := range w.obs.Sandboxes {
 		old = append(old, sb.ID)
 	}
+	w.grouped, w.obs.ActuatedPod = w.k.group(pod), pod.Spec.Resources.DeepCopy()
 	w.begin(ctx, a, func(ctx context.Context) func() {
 		reason, err := "FailedCreatePodSandBox", error(nil)
 		if netErr := w.k.networkErr.Load(); netErr != nil && !pod.Spec.HostNetwork {
@@ -37,6 +38,7 @@ func (w *worker) createSandbox(ctx context.Context, a podmachine.Action) {
 				return
 			}
 			w.sandboxFails++
+			w.k.metrics.startedPodsErrors.Inc()
 			w.obs.SandboxRetry = w.k.cfg.Now().Add(grow(w.sandboxFails, maxSandbox))
 			w.event("", corev1.EventTypeWarning, reason, err.Error())
 		}
@@ -50,7 +52,7 @@ func (w *worker) runSandbox(ctx context.Context, pod *corev1.Pod, attempt uint32
 			return fmt.Errorf("stop the sandbox before: %w", err)
 		}
 	}
-	group := criconfig.PodCgroup(w.k.cfg.CgroupRoot, pod)
+	group := w.k.group(pod)
 	if err := w.k.deps.Host.SetCgroup(group); err != nil {
 		// Limits may be refused where a machine lacks a controller; the pod runs.
 		w.log.Warn("kubelet: a pod's control group was not set up as asked", "error", err)

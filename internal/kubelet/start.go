@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -52,6 +53,7 @@ func (w *worker) startContainer(ctx context.Context, a podmachine.Action) {
 	if c == nil || len(w.obs.Sandboxes) == 0 {
 		return
 	}
+	w.launches[launchKey{c.Name, a.Attempt}] = *c.Resources.DeepCopy()
 	l := launch{pod: w.pod, c: c, attempt: a.Attempt, sandbox: w.obs.Sandboxes[0], paths: w.paths}
 	for _, e := range w.pod.Spec.EphemeralContainers {
 		if t := w.obs.Containers[e.TargetContainerName]; e.Name == a.Container && len(t) > 0 {
@@ -74,6 +76,7 @@ func (w *worker) launched(ctx context.Context, a podmachine.Action, l launch, er
 	case ctx.Err() != nil: // aborted, or this process ends
 		return
 	}
+	w.k.metrics.startedErrors.WithLabelValues(containerType(w.pod, a.Container), err.reason).Inc()
 	now := w.k.cfg.Now()
 	wait := podmachine.Waiting{Reason: err.reason, Message: err.message, ForID: a.ID, Until: now.Add(configRetry)}
 	switch {
@@ -131,6 +134,7 @@ func (w *worker) launch(ctx context.Context, l launch) *startError {
 		Pod: l.pod, Container: l.c, Attempt: l.attempt, ImageRef: image.GetId(), User: user, Env: env, Mounts: mounts, Devices: devices,
 		TargetID: l.targetID, SeccompRoot: w.k.seccompRoot(), MemoryCapacity: w.k.facts.MemoryBytes,
 	})
+	cfg.Linux.Resources = w.k.resources(l.pod, l.c)
 	if err := os.MkdirAll(filepath.Join(w.k.podLogDir(l.pod.Namespace, l.pod.Name, string(l.pod.UID)), l.c.Name), 0o755); err != nil {
 		return fail(errCreate, err)
 	}
@@ -148,6 +152,7 @@ func (w *worker) launch(ctx context.Context, l launch) *startError {
 		return e
 	}
 	w.event(l.c.Name, corev1.EventTypeNormal, "Started", "Container started")
+	w.k.metrics.started.WithLabelValues(containerType(l.pod, l.c.Name)).Inc()
 	w.look() // others may see it run while its hook does
 	if l.c.Lifecycle == nil || l.c.Lifecycle.PostStart == nil {
 		return nil
@@ -162,6 +167,18 @@ func (w *worker) launch(ctx context.Context, l launch) *startError {
 		return &startError{reason: errPostStart, message: err.Error(), id: id}
 	}
 	return nil
+}
+
+// containerType is what metrics call a container.
+func containerType(pod *corev1.Pod, name string) string {
+	is := func(c corev1.Container) bool { return c.Name == name }
+	switch {
+	case slices.ContainsFunc(pod.Spec.Containers, is):
+		return "container"
+	case slices.ContainsFunc(pod.Spec.InitContainers, is):
+		return "init_container"
+	}
+	return "ephemeral_container"
 }
 
 func graceSeconds(pod *corev1.Pod) int64 {

@@ -65,7 +65,7 @@ func (k *Kubelet) running(ctx context.Context, namespace, pod, container string)
 	// The runtime is asked rather than the status: it knows first.
 	list, err := k.deps.Runtime.ListContainers(ctx, &runtimeapi.ListContainersRequest{Filter: &runtimeapi.ContainerFilter{
 		State:         &runtimeapi.ContainerStateValue{State: runtimeapi.ContainerState_CONTAINER_RUNNING},
-		LabelSelector: map[string]string{criconfig.LabelPodUID: string(p.UID), criconfig.LabelContainerName: container},
+		LabelSelector: map[string]string{criconfig.LabelPodUID: string(runtimeUID(p)), criconfig.LabelContainerName: container},
 	}})
 	if err != nil {
 		return "", apierrors.NewInternalError(err)
@@ -102,7 +102,7 @@ func (k *Kubelet) PortForward(ctx context.Context, namespace, pod string, port i
 	}
 	list, err := k.deps.Runtime.ListPodSandbox(ctx, &runtimeapi.ListPodSandboxRequest{Filter: &runtimeapi.PodSandboxFilter{
 		State:         &runtimeapi.PodSandboxStateValue{State: runtimeapi.PodSandboxState_SANDBOX_READY},
-		LabelSelector: map[string]string{criconfig.LabelPodUID: string(p.UID)},
+		LabelSelector: map[string]string{criconfig.LabelPodUID: string(runtimeUID(p))},
 	}})
 	if err != nil {
 		return apierrors.NewInternalError(err)

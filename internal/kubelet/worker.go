@@ -11,7 +11,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/monohull/monohull/internal/kubelet/criconfig"
+	"github.com/monohull/monohull/internal/kubelet/eviction"
 	"github.com/monohull/monohull/internal/kubelet/podmachine"
+	"github.com/monohull/monohull/internal/kubelet/static"
 	"github.com/monohull/monohull/internal/kubelet/volumes"
 )
 
@@ -27,12 +30,19 @@ type worker struct {
 	uid             types.UID
 	wake            chan struct{} // holds one
 
-	mu    sync.Mutex // guards inbox and latest
+	// static pods are no objects of the API; others show them there.
+	static bool
+
+	mu    sync.Mutex // guards what follows, up to the pod
 	inbox inbox
 	// latest is the pod as last seen, for those outside; admitted that the node took it.
 	latest   *corev1.Pod
 	admitted bool
+	alloc    podmachine.Allocation
+	shown    map[string]string // where its volumes are
 
+	// api is the pod as the API has it; pod is that with what it was given.
+	api *corev1.Pod
 	// Only the worker's goroutine touches what follows.
 	pod                       *corev1.Pod
 	obs                       podmachine.Observed
@@ -49,6 +59,12 @@ type worker struct {
 	sentRev                   int64
 	writing                   bool
 	retryAt                   time.Time // of a status that could not be written
+	sentTo                    types.UID // the mirror it was written to
+	launches                  map[launchKey]corev1.ResourceRequirements
+	grouped                   criconfig.Cgroup // as it was set last
+	resizeFor                 int64            // generation looked at last
+	resizeAt                  time.Time        // when to look at it again
+	counted                   bool             // among the pods started
 	volumeFails, sandboxFails int
 }
 
@@ -72,13 +88,18 @@ type task struct {
 func newWorker(k *Kubelet, pod *corev1.Pod) *worker {
 	w := &worker{
 		k: k, log: k.log.With("namespace", pod.Namespace, "pod", pod.Name), namespace: pod.Namespace, name: pod.Name, uid: pod.UID,
-		wake: make(chan struct{}, 1), latest: pod, pod: pod, dirty: true,
+		wake: make(chan struct{}, 1), static: static.IsStatic(pod) && !static.IsMirror(pod), latest: pod, pod: pod, api: pod, dirty: true,
 		paths: map[string]string{}, cancels: map[string]task{}, probes: map[probeKey]context.CancelFunc{},
 		pulls: map[string]podmachine.Backoff{}, messages: map[string]string{},
+		launches: map[launchKey]corev1.ResourceRequirements{},
 	}
 	w.obs = podmachine.Observed{
 		HostIPs: k.cfg.NodeIPs, Containers: map[string][]podmachine.Container{}, Probes: map[string]podmachine.Probes{},
 		Waiting: map[string]podmachine.Waiting{}, Crash: map[string]podmachine.Backoff{}, Busy: map[string]time.Time{},
+		Actuated: map[string]corev1.ResourceRequirements{}, ActuatedPod: pod.Spec.Resources,
+	}
+	if pod.Status.Reason == eviction.Reason && !podmachine.Terminal(pod.Status.Phase) {
+		w.obs.Evicted = &podmachine.Eviction{Message: pod.Status.Message} // by an earlier process
 	}
 	if !k.vols.Exists(string(pod.UID)) {
 		w.obs.Volumes = podmachine.VolumesNone
@@ -204,6 +225,7 @@ func (w *worker) turn(ctx context.Context) (wakeAt time.Time, over bool) {
 		w.k.weighBurstable() // it runs already, and this process does not count it yet
 	}
 	now := w.k.cfg.Now()
+	w.reallocate(now)
 	written := w.obs.Written
 	plan := podmachine.Step(w.pod, &w.obs, now)
 	status := plan.Status
@@ -220,6 +242,10 @@ func (w *worker) turn(ctx context.Context) (wakeAt time.Time, over bool) {
 	for _, a := range plan.Actions {
 		w.perform(ctx, a)
 	}
+	if w.obs.ResizePending != nil {
+		plan.WakeAt = soonest(plan.WakeAt, w.resizeAt)
+	}
+	w.count(&plan.Status, now)
 	return soonest(plan.WakeAt, w.retryAt), plan.Over
 }
 
@@ -228,6 +254,18 @@ func soonest(a, b time.Time) time.Time {
 		return b
 	}
 	return a
+}
+
+// count notes for the metrics that the pod has started.
+func (w *worker) count(s *corev1.PodStatus, now time.Time) {
+	if w.counted || s.Phase != corev1.PodRunning {
+		return
+	}
+	w.counted = true
+	w.k.metrics.startedPods.Inc()
+	if s.StartTime != nil {
+		w.k.metrics.podStart.Observe(now.Sub(s.StartTime.Time).Seconds())
+	}
 }
 
 // take empties the inbox.
@@ -263,13 +301,13 @@ func (w *worker) take() {
 
 // accept takes a newer state of the pod.
 func (w *worker) accept(pod *corev1.Pod) {
-	if revision(pod) < revision(w.pod) {
+	if w.static || revision(pod) < revision(w.pod) {
 		return
 	}
 	if !sameMap(pod.Labels, w.pod.Labels) || !sameMap(pod.Annotations, w.pod.Annotations) {
 		w.obs.VolumesDirty = w.obs.VolumesDirty || showsMetadata(pod)
 	}
-	w.pod = pod
+	w.api, w.pod = pod, w.alloc.Apply(pod)
 }
 
 func showsMetadata(pod *corev1.Pod) bool {

@@ -384,7 +384,7 @@ func TestTheNodeRegistersWithAllThatItIs(t *testing.T) {
 		if n.Labels[corev1.LabelHostname] != "n1" || n.Status.NodeInfo.KubeletVersion != "v1.36.3" || n.Status.NodeInfo.ContainerRuntimeVersion != "fake://1" {
 			t.Errorf("node: %+v", n)
 		}
-		if got := n.Status.Allocatable.Pods().Value(); got != DefaultMaxPods {
+		if got := n.Status.Allocatable.Pods().Value(); got != 110 {
 			t.Errorf("pods: %d", got)
 		}
 		leases := w.kubelet.leases

@@ -75,6 +75,7 @@ type Cgroup struct {
 	Shares      int64
 	Quota       int64
 	MemoryLimit int64
+	Processes   int64
 }
 
 // PodCgroup is the group of a pod in the tree of QoS classes below root.

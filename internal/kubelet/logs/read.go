@@ -84,7 +84,15 @@ func Read(ctx context.Context, path string, o Options, w io.Writer) error {
 	p := &printer{o: o, w: w, newline: true, left: o.Bytes}
 	r := bufio.NewReaderSize(f, 32<<10)
 	var partial []byte
-	ended := false
+	// next is the file that was made in this one's place. The writer goes over to it
+	// some time after it is made: until there is something in it, this one may grow.
+	var next *os.File
+	defer func() {
+		if next != nil {
+			next.Close()
+		}
+	}()
+	ended, drained := false, false
 	for {
 		b, err := r.ReadBytes('\n')
 		partial = append(partial, b...)
@@ -107,7 +115,29 @@ func Read(ctx context.Context, path string, o Options, w io.Writer) error {
 		if len(partial) > maxLine {
 			partial = partial[:0]
 		}
-		if o.Ended == nil || ended {
+		if o.Ended == nil {
+			return nil
+		}
+		if next != nil && (drained || ended) {
+			f.Close()
+			f, next, drained = next, nil, false
+			r.Reset(f)
+			partial = partial[:0]
+			if f.Name() != path { // it was rotated, too: another follows
+				if next, err = successor(f, path); err != nil {
+					return err
+				}
+				drained = next != nil
+			}
+			continue
+		}
+		if next != nil {
+			if info, err := next.Stat(); err == nil && info.Size() > 0 {
+				drained = true // once more to the end of this one
+				continue
+			}
+		}
+		if ended {
 			return nil
 		}
 		if fl, ok := w.(interface{ Flush() }); ok {
@@ -122,19 +152,27 @@ func Read(ctx context.Context, path string, o Options, w io.Writer) error {
 			if !replaced {
 				continue
 			}
-			next, err := os.Open(path)
-			if err != nil {
-				if errors.Is(err, fs.ErrNotExist) {
-					continue
-				}
-				return fmt.Errorf("open log file: %w", err)
+			if next != nil {
+				drained = true // replaced again: the writer has long gone over
+				continue
 			}
-			f.Close()
-			f = next
-			r.Reset(f)
-			partial = partial[:0]
+			if next, err = successor(f, path); err != nil {
+				return err
+			}
 		}
 	}
+}
+
+// successor opens the file that follows one in which nothing more is written; nil
+// where there is none yet.
+func successor(f *os.File, path string) (*os.File, error) {
+	next, err := os.Open(after(f, path))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	} else if err != nil {
+		return nil, fmt.Errorf("open log file: %w", err)
+	}
+	return next, nil
 }
 
 // printer writes the lines that are wanted.

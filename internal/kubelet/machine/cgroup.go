@@ -82,6 +82,13 @@ func (m *Machine) SetCgroup(g criconfig.Cgroup) error {
 	if memory != "" && g.MemoryLimit > 0 {
 		errs = append(errs, put(filepath.Join(memory, g.Path), "memory.limit_in_bytes", g.MemoryLimit))
 	}
+	if pids := m.groups.mounts["pids"]; pids != "" && g.Processes > 0 {
+		dir := filepath.Join(pids, g.Path)
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return fmt.Errorf("make control group %s: %w", g.Path, err)
+		}
+		errs = append(errs, put(dir, "pids.max", g.Processes))
+	}
 	return errors.Join(errs...)
 }
 
@@ -111,6 +118,9 @@ func (m *Machine) setUnified(g criconfig.Cgroup) error {
 	}
 	if g.MemoryLimit > 0 {
 		errs = append(errs, put(at, "memory.max", g.MemoryLimit))
+	}
+	if g.Processes > 0 {
+		errs = append(errs, put(at, "pids.max", g.Processes))
 	}
 	return errors.Join(errs...)
 }

@@ -23,3 +23,9 @@ func TestMeminfoIsRead(t *testing.T) {
 		t.Errorf("%v", got)
 	}
 }
+
+func TestBusyTimeLeavesIdleOut(t *testing.T) {
+	if got := busy("cpu  1 2 3 1000 1000 4 5 6 700 0\ncpu0 9 9 9\n"); got != 21*tick {
+		t.Errorf("%d ticks, want 21", got/tick)
+	}
+}

@@ -25,6 +25,8 @@ const (
 	// Abort cancels a sandbox creation or a container start under way.
 	Abort     Verb = "Abort"
 	DeletePod Verb = "DeletePod"
+	// ResizePod gives what runs the limits its pod has now.
+	ResizePod Verb = "ResizePod"
 	RemoveDir Verb = "RemoveDir"
 )
 

@@ -24,8 +24,8 @@ var yes = verdict{status: corev1.ConditionTrue}
 func no(reason, message string) verdict { return verdict{corev1.ConditionFalse, reason, message} }
 
 // conditionsOf makes the pod's conditions from its other status, keeping foreign
-// ones and the times of those that did not change.
-func conditionsOf(pod *corev1.Pod, prev []corev1.PodCondition, s *corev1.PodStatus, sandboxReady bool, now time.Time) []corev1.PodCondition {
+// ones and the times of those that did not change. own are further ones, as they are.
+func conditionsOf(pod *corev1.Pod, prev []corev1.PodCondition, s *corev1.PodStatus, sandboxReady bool, now time.Time, own ...*corev1.PodCondition) []corev1.PodCondition {
 	verdicts := map[corev1.PodConditionType]verdict{
 		corev1.PodReadyToStartContainers: no("", ""),
 		corev1.PodInitialized:            initialized(pod, s),
@@ -37,6 +37,11 @@ func conditionsOf(pod *corev1.Pod, prev []corev1.PodCondition, s *corev1.PodStat
 	}
 	verdicts[corev1.PodReady] = ready(pod, verdicts[corev1.ContainersReady], prev)
 	var out []corev1.PodCondition
+	for _, c := range own {
+		if c != nil {
+			out = append(out, *c)
+		}
+	}
 	for _, t := range owned {
 		v := verdicts[t]
 		c := corev1.PodCondition{Type: t, Status: v.status, Reason: v.reason, Message: v.message,
@@ -47,7 +52,7 @@ func conditionsOf(pod *corev1.Pod, prev []corev1.PodCondition, s *corev1.PodStat
 		out = append(out, c)
 	}
 	for _, c := range prev {
-		if !isOwned(c.Type) {
+		if !isOwned(c.Type) && condition(out, c.Type) == nil {
 			out = append(out, c)
 		}
 	}
@@ -55,6 +60,9 @@ func conditionsOf(pod *corev1.Pod, prev []corev1.PodCondition, s *corev1.PodStat
 }
 
 func isOwned(t corev1.PodConditionType) bool {
+	if t == corev1.PodResizePending || t == corev1.PodResizeInProgress {
+		return true
+	}
 	for _, o := range owned {
 		if o == t {
 			return true

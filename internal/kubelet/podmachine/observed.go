@@ -79,6 +79,13 @@ const (
 	VolumesNone
 )
 
+// Eviction is why a node takes a pod down that it had taken.
+type Eviction struct {
+	Message   string
+	Grace     time.Duration        // of its containers
+	Condition *corev1.PodCondition // nil for none
+}
+
 // Rejection is why the node does not take a pod.
 type Rejection struct{ Reason, Message string }
 
@@ -101,7 +108,16 @@ type Observed struct {
 	SandboxRetry  time.Time // not before
 
 	Rejected *Rejection
-	Gone     bool // the object is no longer in the API
+	Evicted  *Eviction
+
+	// Actuated is what containers run with, by their ID; ActuatedPod the same of the
+	// pod as a whole.
+	Actuated    map[string]corev1.ResourceRequirements
+	ActuatedPod *corev1.ResourceRequirements
+	ResizeRetry time.Time // not before
+	// ResizePending and ResizeInProgress are conditions; nil for none.
+	ResizePending, ResizeInProgress *corev1.PodCondition
+	Gone                            bool // the object is no longer in the API
 	// Last is the status computed last; nil before the first.
 	Last *corev1.PodStatus
 	// Written says that the API has the status of the last step.

@@ -111,8 +111,20 @@ func statusOf(pod *corev1.Pod, o *Observed, st stage, now time.Time) corev1.PodS
 		}
 	}
 	sb := o.sandbox()
-	s.Conditions = conditionsOf(pod, mergeConditions(prev.Conditions, pod.Status.Conditions), &s, sb != nil && sb.Ready, now)
+	s.Conditions = conditionsOf(pod, mergeConditions(prev.Conditions, pod.Status.Conditions), &s, sb != nil && sb.Ready, now, o.further(s.Phase)...)
 	return s
+}
+
+// further are conditions that are neither computed nor others'.
+func (o *Observed) further(phase corev1.PodPhase) []*corev1.PodCondition {
+	var out []*corev1.PodCondition
+	if !Terminal(phase) {
+		out = append(out, o.ResizePending, o.ResizeInProgress)
+	}
+	if o.Evicted != nil {
+		out = append(out, o.Evicted.Condition)
+	}
+	return out
 }
 
 // mergeConditions takes what the kubelet owns from its own last status and the
@@ -255,6 +267,9 @@ func containerStatus(pod *corev1.Pod, o *Observed, c *corev1.Container, old *cor
 	case Running:
 		cs.State.Running = &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(cur.StartedAt).Rfc3339Copy()}
 		cs.User = cur.User
+		if have, ok := o.Actuated[cur.ID]; ok {
+			cs.Resources = actual(c.Resources, have)
+		}
 		return cs
 	case Exited:
 		cs.State.Terminated = ended(cur)

@@ -18,7 +18,10 @@ type planner struct {
 	expired bool
 }
 
-const reasonDeadline = "DeadlineExceeded"
+const (
+	reasonDeadline = "DeadlineExceeded"
+	reasonEvicted  = "Evicted"
+)
 
 // Step decides what a pod needs now.
 func Step(pod *corev1.Pod, o *Observed, now time.Time) Plan {
@@ -31,6 +34,13 @@ func Step(pod *corev1.Pod, o *Observed, now time.Time) Plan {
 		if st == over {
 			p.plan.Status.Phase = corev1.PodFailed
 			p.plan.Status.Conditions = conditionsOf(pod, p.plan.Status.Conditions, &p.plan.Status, false, now)
+		}
+	}
+	if e := o.Evicted; e != nil {
+		p.plan.Status.Reason, p.plan.Status.Message = reasonEvicted, e.Message
+		if st == over {
+			p.plan.Status.Phase = corev1.PodFailed
+			p.plan.Status.Conditions = conditionsOf(pod, p.plan.Status.Conditions, &p.plan.Status, false, now, o.further(corev1.PodFailed)...)
 		}
 	}
 	if st == living {
@@ -46,7 +56,7 @@ func Step(pod *corev1.Pod, o *Observed, now time.Time) Plan {
 func (p *planner) stage() stage {
 	o := p.o
 	p.expired = o.Last != nil && o.Last.Reason == reasonDeadline
-	leaving := o.Gone || o.Rejected != nil || p.pod.DeletionTimestamp != nil || Terminal(p.pod.Status.Phase) ||
+	leaving := o.Gone || o.Rejected != nil || o.Evicted != nil || p.pod.DeletionTimestamp != nil || Terminal(p.pod.Status.Phase) ||
 		o.Last != nil && Terminal(o.Last.Phase) || p.expired || p.finished()
 	if !leaving {
 		d := deadlineOf(p.pod, startTime(p.pod, o))
@@ -140,6 +150,7 @@ func (p *planner) live() {
 		p.newSandbox(sb)
 		return
 	}
+	p.resize()
 	for i := range p.pod.Spec.EphemeralContainers {
 		c := corev1.Container(p.pod.Spec.EphemeralContainers[i].EphemeralContainerCommon)
 		if o.newest(c.Name) == nil && p.start(&c, nil) {
@@ -255,7 +266,7 @@ func (p *planner) keep(c *corev1.Container, init bool, cur *Container) {
 // start starts a container, or says how long it has to wait. last is the attempt
 // before. It tells whether a start is under way now.
 func (p *planner) start(c *corev1.Container, last *Container) bool {
-	if p.busy(KeyStart) || slices.ContainsFunc(p.plan.Actions, func(a Action) bool { return a.Verb == StartContainer }) {
+	if p.busy(KeyStart) || p.busy(KeyResize) || slices.ContainsFunc(p.plan.Actions, func(a Action) bool { return a.Verb == StartContainer || a.Verb == ResizePod }) {
 		return true
 	}
 	a := Action{Verb: StartContainer, Container: c.Name}

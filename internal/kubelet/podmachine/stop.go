@@ -114,6 +114,8 @@ func (p *planner) killAll() {
 	grace := graceOf(p.pod)
 	if o := p.o; o.Rejected != nil {
 		grace = minGrace
+	} else if o.Evicted != nil {
+		grace = min(grace, max(o.Evicted.Grace, minGrace))
 	}
 	for i, c := range list {
 		switch {

@@ -11,6 +11,8 @@ import (
 type Reports struct {
 	// Result is called when the result changes, first when there is one.
 	Result func(ok bool)
+	// Came, where set, is called for every outcome.
+	Came func(o Outcome)
 	// Said is called for every failure and warning.
 	Said func(o Outcome, output string)
 }
@@ -32,6 +34,9 @@ func Run(ctx context.Context, p *corev1.Probe, t Target, startedAt time.Time, un
 		outcome, output := Check(ctx, p, t)
 		if ctx.Err() != nil {
 			return
+		}
+		if r.Came != nil {
+			r.Came(outcome)
 		}
 		if outcome != Success {
 			r.Said(outcome, output)
