@@ -237,12 +237,18 @@ func uvarintLen(n int) int {
 // DecodeJSON reads JSON as Kubernetes does: field names are matched with case,
 // integers stay integers.
 func DecodeJSON(data []byte, into any) error {
+	if err := CheckQuantities(data, into); err != nil {
+		return err
+	}
 	return kjson.UnmarshalCaseSensitivePreserveInts(data, into)
 }
 
 // DecodeJSONStrict is DecodeJSON that also tells of unknown and duplicate
 // fields, each an error with its path.
 func DecodeJSONStrict(data []byte, into any) (strict []error, err error) {
+	if err := CheckQuantities(data, into); err != nil {
+		return nil, err
+	}
 	return kjson.UnmarshalStrict(data, into)
 }
 

@@ -44,6 +44,7 @@ type Kind struct {
 	// with theirs.
 	StatusOnCreate bool
 	// Generation counts changes of the desired state in metadata.generation.
+	// PrepareCreate sets the first.
 	Generation bool
 	// CreateOnUpdate lets PUT create an object that does not exist.
 	CreateOnUpdate bool

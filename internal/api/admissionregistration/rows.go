@@ -10,7 +10,6 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/monohull/monohull/internal/api"
-	"github.com/monohull/monohull/internal/api/meta"
 )
 
 // Rows lists the kinds of the group in the order discovery shows them.
@@ -45,8 +44,7 @@ func validateMetaUpdate(m, old *metav1.ObjectMeta) field.ErrorList {
 }
 
 func validateStatusMeta(m, old *metav1.ObjectMeta) field.ErrorList {
-	errs := apivalidation.ValidateObjectMeta(m, false, meta.PathSegment, metadataPath)
-	return append(errs, apivalidation.ValidateObjectMetaUpdate(m, old, metadataPath)...)
+	return apivalidation.ValidateObjectMetaUpdate(m, old, metadataPath)
 }
 
 // staticSuffix ends the names of what a server reads from files.

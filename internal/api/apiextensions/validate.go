@@ -9,10 +9,7 @@ import (
 	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/validation"
-	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
-
-	"github.com/monohull/monohull/internal/api/meta"
 )
 
 // internal gives a definition in the form the library judges. Its paths are
@@ -48,15 +45,13 @@ func validate(d *apiextensionsv1.CustomResourceDefinition) field.ErrorList {
 }
 
 func validateUpdate(d, old *apiextensionsv1.CustomResourceDefinition) field.ErrorList {
-	errs := apivalidation.ValidateObjectMeta(&d.ObjectMeta, false, meta.PathSegment, field.NewPath("metadata"))
-	return append(errs, judge(d, old, func(d, old *apiextensions.CustomResourceDefinition) field.ErrorList {
+	return judge(d, old, func(d, old *apiextensions.CustomResourceDefinition) field.ErrorList {
 		return validation.ValidateCustomResourceDefinitionUpdate(context.Background(), d, old)
-	})...)
+	})
 }
 
 func validateStatus(d, old *apiextensionsv1.CustomResourceDefinition) field.ErrorList {
-	errs := apivalidation.ValidateObjectMeta(&d.ObjectMeta, false, meta.PathSegment, field.NewPath("metadata"))
-	return append(errs, judge(d, old, validation.ValidateUpdateCustomResourceDefinitionStatus)...)
+	return judge(d, old, validation.ValidateUpdateCustomResourceDefinitionStatus)
 }
 
 func judge(d, old *apiextensionsv1.CustomResourceDefinition, f func(d, old *apiextensions.CustomResourceDefinition) field.ErrorList) field.ErrorList {

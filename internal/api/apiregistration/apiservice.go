@@ -83,8 +83,7 @@ func apiServiceRow() *api.Kind {
 }
 
 func validateMetaUpdate(m, old *metav1.ObjectMeta) field.ErrorList {
-	errs := apivalidation.ValidateObjectMeta(m, false, meta.PathSegment, metadataPath)
-	return append(errs, apivalidation.ValidateObjectMetaUpdate(m, old, metadataPath)...)
+	return apivalidation.ValidateObjectMetaUpdate(m, old, metadataPath)
 }
 
 // localCondition is that of a group this server serves itself: there as soon as

@@ -198,3 +198,40 @@ func TestControllerRevision(t *testing.T) {
 		t.Errorf("controller is %s", got)
 	}
 }
+
+func TestClaimsKeepTheirKind(t *testing.T) {
+	k := statefulSetRow()
+	set := &appsv1.StatefulSet{}
+	set.Name, set.Namespace = "web", "default"
+	set.Spec.VolumeClaimTemplates = []corev1.PersistentVolumeClaim{{}}
+	k.Default(set)
+	value, err := k.EncodeStored(set)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, _, err := k.DecodeStored(value, 7)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := got.(*appsv1.StatefulSet).Spec.VolumeClaimTemplates[0]; c.APIVersion != "v1" || c.Kind != "PersistentVolumeClaim" {
+		t.Errorf("a claim of a stored set is %v", c.TypeMeta)
+	}
+}
+
+func TestUnchangedWorkloadsAreNotWarnedOf(t *testing.T) {
+	k := deploymentRow()
+	old := &appsv1.Deployment{}
+	old.Name = "Bad_Name"
+	old.Spec.Template.Spec.NodeSelector = map[string]string{"beta.kubernetes.io/os": "linux"}
+	if w := k.Warnings(old); len(w) != 2 {
+		t.Errorf("creation earned %q", w)
+	}
+	now := old.DeepCopy()
+	if w := k.UpdateWarnings(now, old); w != nil {
+		t.Errorf("an update that changed nothing earned %q", w)
+	}
+	now.Generation++
+	if w := k.UpdateWarnings(now, old); len(w) != 1 {
+		t.Errorf("an update earned %q", w)
+	}
+}

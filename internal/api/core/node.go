@@ -27,6 +27,7 @@ func nodeRow() *api.Kind {
 		GVK: gvk("Node"), Plural: "nodes", Singular: "node", ShortNames: []string{"no"}, Prefix: "minions", UnconditionalUpdate: true, StatusOnCreate: true,
 		List:    &corev1.NodeList{},
 		Default: defaultNode,
+		Restore: offerAll, // an empty list is not kept
 		PrepareCreate: func(n *corev1.Node) {
 			n.Spec.ConfigSource, n.Status.Config = nil, nil // a feature that is gone
 		},
@@ -84,11 +85,17 @@ func defaultNode(n *corev1.Node) {
 	case len(s.PodCIDRs) > 0:
 		s.PodCIDR = s.PodCIDRs[0]
 	}
+	offerAll(n)
+	roundUp(n.Status.Capacity)
+	roundUp(n.Status.Allocatable)
+}
+
+// offerAll lets pods have all that a node has, where it does not say what they
+// may have.
+func offerAll(n *corev1.Node) {
 	if n.Status.Allocatable == nil && n.Status.Capacity != nil {
 		n.Status.Allocatable = n.Status.Capacity.DeepCopy()
 	}
-	roundUp(n.Status.Capacity)
-	roundUp(n.Status.Allocatable)
 }
 
 func validateNode(n *corev1.Node) field.ErrorList {

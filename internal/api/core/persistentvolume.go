@@ -200,7 +200,8 @@ func validateVolumeObject(v *corev1.PersistentVolume) field.ErrorList {
 }
 
 // ValidateVolumeSpec judges the specification of a persistent volume, or one
-// inline in an attachment, which says how to reach a volume of CSI and no more.
+// inline in an attachment, which says how to reach a volume of CSI and no more;
+// a class of attributes is not judged there.
 func ValidateVolumeSpec(s *corev1.PersistentVolumeSpec, name string, inline bool, p *field.Path) field.ErrorList {
 	c := &podCheck{}
 	reclaim, mode, class := p.Child("persistentVolumeReclaimPolicy"), p.Child("volumeMode"), p.Child("storageClassName")
@@ -237,7 +238,7 @@ func ValidateVolumeSpec(s *corev1.PersistentVolumeSpec, name string, inline bool
 	c.checkVolumeObjectSource(s, name, p)
 	c.ForbiddenIf(s.HostPath != nil && path.Clean(s.HostPath.Path) == "/" && s.PersistentVolumeReclaimPolicy == corev1.PersistentVolumeReclaimRecycle,
 		reclaim, "may not be 'recycle' for a hostPath mount of '/'")
-	if n := s.VolumeAttributesClassName; n != nil {
+	if n := s.VolumeAttributesClassName; n != nil && !inline {
 		if *n == "" {
 			c.Required(p.Child("volumeAttributesClassName"), "an empty string is disallowed")
 		} else {

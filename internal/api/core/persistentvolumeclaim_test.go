@@ -168,7 +168,7 @@ func TestVolume(t *testing.T) {
 		wants(t, c.name, validateVolumeObject(one(c.change)), c.want...)
 	}
 	old := one(nil)
-	if s := old.Status; s.Phase != corev1.VolumePending || !s.LastPhaseTransitionTime.Equal(&old.CreationTimestamp) {
+	if s := old.Status; s.Phase != corev1.VolumePending {
 		t.Errorf("new status is %+v", s)
 	}
 	v := old.DeepCopy()
@@ -192,14 +192,40 @@ func TestVolumePhaseTime(t *testing.T) {
 	then := metav1.NewTime(now.Add(-time.Hour))
 	old := &corev1.PersistentVolume{Status: corev1.PersistentVolumeStatus{Phase: corev1.VolumeAvailable, LastPhaseTransitionTime: &then}}
 	same := &corev1.PersistentVolume{Status: corev1.PersistentVolumeStatus{Phase: corev1.VolumeAvailable}}
-	k.PrepareStatus(same, old)
+	k.Date(same, old, now)
 	if !same.Status.LastPhaseTransitionTime.Equal(&then) {
 		t.Errorf("an unchanged phase began %v", same.Status.LastPhaseTransitionTime)
 	}
 	moved := old.DeepCopy()
 	moved.Status.Phase = corev1.VolumeBound
-	k.PrepareStatus(moved, old)
-	if moved.Status.LastPhaseTransitionTime != nil {
-		t.Errorf("a new phase began %v, when the old one did", moved.Status.LastPhaseTransitionTime)
+	k.Date(moved, old, now)
+	if !moved.Status.LastPhaseTransitionTime.Time.Equal(now) {
+		t.Errorf("a new phase began %v, not now", moved.Status.LastPhaseTransitionTime)
+	}
+}
+
+func TestOldClaimsShowTheirSourceInBothFields(t *testing.T) {
+	k := persistentVolumeClaimRow()
+	c := &corev1.PersistentVolumeClaim{Spec: corev1.PersistentVolumeClaimSpec{
+		DataSource: &corev1.TypedLocalObjectReference{Kind: "PersistentVolumeClaim", Name: "from"},
+	}}
+	c.Name, c.Namespace = "copy", "default"
+	value, err := k.EncodeStored(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, raw, err := k.DecodeStored(value, 7)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ref := got.(*corev1.PersistentVolumeClaim).Spec.DataSourceRef; ref == nil || ref.Name != "from" {
+		t.Errorf("the newer field says %v", ref)
+	}
+	sent := &corev1.PersistentVolumeClaim{}
+	if err := sent.Unmarshal(raw); err != nil {
+		t.Fatal(err)
+	}
+	if sent.Spec.DataSourceRef == nil {
+		t.Error("clients of protobuf are not sent the newer field")
 	}
 }

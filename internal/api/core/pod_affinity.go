@@ -170,7 +170,8 @@ func nodeSelectorTerm(r *meta.Report, t *corev1.NodeSelectorTerm, checkValues bo
 	}
 }
 
-func validateTolerations(list []corev1.Toleration, p *field.Path) field.ErrorList {
+// ValidateTolerations judges the tolerations of pods.
+func ValidateTolerations(list []corev1.Toleration, p *field.Path) field.ErrorList {
 	var r meta.Report
 	for i, t := range list {
 		at := p.Index(i)

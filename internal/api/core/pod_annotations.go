@@ -35,7 +35,7 @@ func podAnnotations(r *meta.Report, a map[string]string, s *corev1.PodSpec, p *f
 		if err := json.Unmarshal([]byte(v), &list); err != nil {
 			r.Invalid(p, tolerationsKey, err.Error())
 		} else {
-			r.Add(validateTolerations(list, p.Child(tolerationsKey)))
+			r.Add(ValidateTolerations(list, p.Child(tolerationsKey)))
 		}
 	}
 	if v, ok := a[corev1.PodDeletionCost]; ok {

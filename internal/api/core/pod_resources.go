@@ -146,6 +146,14 @@ func requirements(r *meta.Report, req *corev1.ResourceRequirements, name resourc
 	claimNames(r, req.Claims, claims, p.Child("claims"))
 }
 
+// ValidateLimits judges a list of resources by the rules for the limits of
+// containers; p is what has the list as its limits.
+func ValidateLimits(list corev1.ResourceList, p *field.Path) field.ErrorList {
+	var r meta.Report
+	requirements(&r, &corev1.ResourceRequirements{Limits: list}, containerResourceName, nil, p)
+	return r.Errs
+}
+
 func hugePagesDivide(n corev1.ResourceName, q resource.Quantity) bool {
 	size, err := resource.ParseQuantity(strings.TrimPrefix(string(n), corev1.ResourceHugePagesPrefix))
 	return err == nil && size.Sign() > 0 && size.MilliValue()%1000 == 0 && q.Value()%size.Value() == 0

@@ -91,7 +91,7 @@ func tolerationsUpdate(r *meta.Report, list, old []corev1.Toleration, p *field.P
 			return
 		}
 	}
-	r.Add(validateTolerations(list, p))
+	r.Add(ValidateTolerations(list, p))
 }
 
 func gatesUpdate(r *meta.Report, list, old []corev1.PodSchedulingGate, p *field.Path) {

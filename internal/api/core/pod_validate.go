@@ -138,7 +138,7 @@ func validatePodSpec(s *corev1.PodSpec, pod *metav1.ObjectMeta, p *field.Path) f
 	if d := s.ActiveDeadlineSeconds; d != nil && (*d < 1 || *d > math.MaxInt32) {
 		c.Invalid(p.Child("activeDeadlineSeconds"), *d, validation.InclusiveRangeError(1, math.MaxInt32))
 	}
-	c.Add(validateTolerations(s.Tolerations, p.Child("tolerations")))
+	c.Add(ValidateTolerations(s.Tolerations, p.Child("tolerations")))
 	for i, a := range s.HostAliases {
 		at := p.Child("hostAliases").Index(i)
 		c.Add(meta.IP(at.Child("ip"), a.IP, nil))

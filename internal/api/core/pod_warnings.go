@@ -24,6 +24,10 @@ var deprecatedNodeLabels = map[string]string{
 	"node-role.kubernetes.io/master":                `use "node-role.kubernetes.io/control-plane" instead`,
 }
 
+// LabelDeprecation says what to use in place of a label of nodes, "" for one
+// that is not deprecated.
+func LabelDeprecation(key string) string { return deprecatedNodeLabels[key] }
+
 var deadPodAnnotations = []struct{ key, text string }{
 	{"scheduler.alpha.kubernetes.io/critical-pod", `non-functional in v1.16+; use the "priorityClassName" field instead`},
 	{"security.alpha.kubernetes.io/sysctls", `non-functional in v1.11+; use the "sysctls" field instead`},
@@ -55,14 +59,14 @@ func podWarnings(p *field.Path, m *metav1.ObjectMeta, s *corev1.PodSpec) []strin
 	var w warner
 	spec := p.Child("spec")
 	for k := range s.NodeSelector {
-		if msg := deprecatedNodeLabels[k]; msg != "" {
+		if msg := LabelDeprecation(k); msg != "" {
 			w.at(spec.Child("nodeSelector").Key(k), "%s", msg)
 		}
 	}
 	w.affinity(s.Affinity, spec.Child("affinity"))
 	for i, t := range s.TopologySpreadConstraints {
 		at := spec.Child("topologySpreadConstraints").Index(i)
-		if msg := deprecatedNodeLabels[t.TopologyKey]; msg != "" {
+		if msg := LabelDeprecation(t.TopologyKey); msg != "" {
 			w.at(at.Child("topologyKey"), "%s is %s", t.TopologyKey, msg)
 		}
 		if t.LabelSelector == nil {
@@ -248,7 +252,7 @@ func (w *warner) affinity(a *corev1.Affinity, p *field.Path) {
 func (w *warner) nodeTerm(t *corev1.NodeSelectorTerm, p *field.Path, checkValues bool) {
 	for i, e := range t.MatchExpressions {
 		at := p.Child("matchExpressions").Index(i)
-		if msg := deprecatedNodeLabels[e.Key]; msg != "" {
+		if msg := LabelDeprecation(e.Key); msg != "" {
 			w.at(at.Child("key"), "%s is %s", e.Key, msg)
 		}
 		if !checkValues {

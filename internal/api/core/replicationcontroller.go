@@ -86,7 +86,7 @@ func replicationControllerRow() *api.Kind {
 			if c.Spec.Replicas != nil {
 				n = *c.Spec.Replicas
 			}
-			return n, c.Status.Replicas, labels.Set(c.Spec.Selector).String()
+			return n, c.Status.Replicas, labels.SelectorFromSet(c.Spec.Selector).String()
 		},
 		ScaleSet: func(c *corev1.ReplicationController, n int32) { c.Spec.Replicas = &n },
 	})

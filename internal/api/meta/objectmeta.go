@@ -6,7 +6,6 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/operation"
 	"k8s.io/apimachinery/pkg/api/validate"
-	"k8s.io/apimachinery/pkg/api/validate/content"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
@@ -32,7 +31,7 @@ var (
 	ServiceAccount NameRule = apivalidation.ValidateServiceAccountName
 
 	// PathSegment is for names that only have to fit a URL.
-	PathSegment NameRule = func(name string, _ bool) []string { return content.IsPathSegmentName(name) }
+	PathSegment NameRule = segment
 )
 
 var metadata = field.NewPath("metadata")

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/monohull/monohull/internal/api"
+	"github.com/monohull/monohull/internal/api/core"
 	"github.com/monohull/monohull/internal/api/meta"
 )
 
@@ -33,7 +34,7 @@ func runtimeClassRow() *api.Kind {
 				return nil
 			}
 			for _, key := range slices.Sorted(maps.Keys(c.Scheduling.NodeSelector)) {
-				if msg := LabelDeprecation(key); msg != "" {
+				if msg := core.LabelDeprecation(key); msg != "" {
 					w = append(w, field.NewPath("scheduling", "nodeSelector").String()+": "+msg)
 				}
 			}
@@ -56,12 +57,12 @@ func validateRuntimeClass(c *nodev1.RuntimeClass) field.ErrorList {
 		r.Named(handler, c.Handler, meta.DNSLabel)
 	}
 	if c.Overhead != nil {
-		overhead(r, c.Overhead.PodFixed, field.NewPath("overhead"))
+		r.Add(core.ValidateLimits(c.Overhead.PodFixed, field.NewPath("overhead")))
 	}
 	if s := c.Scheduling; s != nil {
 		p := field.NewPath("scheduling")
 		r.Add(meta.Labels(s.NodeSelector, p.Child("nodeSelector")))
-		tolerations(r, s.Tolerations, p.Child("tolerations"))
+		r.Add(core.ValidateTolerations(s.Tolerations, p.Child("tolerations")))
 		seen := sets.Set[corev1.Toleration]{}
 		for i, t := range s.Tolerations {
 			key := corev1.Toleration{Key: t.Key, Operator: t.Operator, Value: t.Value, Effect: t.Effect}

@@ -25,7 +25,7 @@ func clusterRoleRow() *api.Kind {
 }
 
 func validateClusterRole(o *rbacv1.ClusterRole) field.ErrorList {
-	r := meta.Report{Errs: meta.ValidateObjectMeta(&o.ObjectMeta, false, meta.PathSegment)}
+	r := meta.Report{Errs: meta.ValidateObjectMeta(&o.ObjectMeta, false, wholeSegment)}
 	rules(&r, o.Rules, false)
 	if o.AggregationRule == nil {
 		return r.Errs

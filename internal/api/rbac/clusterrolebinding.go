@@ -12,7 +12,7 @@ import (
 
 func clusterRoleBindingRow() *api.Kind {
 	validate := func(b *rbacv1.ClusterRoleBinding) field.ErrorList {
-		r := meta.Report{Errs: meta.ValidateObjectMeta(&b.ObjectMeta, false, meta.PathSegment)}
+		r := meta.Report{Errs: meta.ValidateObjectMeta(&b.ObjectMeta, false, wholeSegment)}
 		binding(&r, b.RoleRef, b.Subjects, false, "ClusterRole")
 		return r.Errs
 	}

@@ -35,7 +35,7 @@ func roleRow() *api.Kind {
 }
 
 func validateRole(o *rbacv1.Role) field.ErrorList {
-	r := meta.Report{Errs: meta.ValidateObjectMeta(&o.ObjectMeta, true, meta.PathSegment)}
+	r := meta.Report{Errs: meta.ValidateObjectMeta(&o.ObjectMeta, true, wholeSegment)}
 	rules(&r, o.Rules, true)
 	return r.Errs
 }

@@ -23,7 +23,7 @@ var bindingColumns = []metav1.TableColumnDefinition{
 
 func roleBindingRow() *api.Kind {
 	validate := func(b *rbacv1.RoleBinding) field.ErrorList {
-		r := meta.Report{Errs: meta.ValidateObjectMeta(&b.ObjectMeta, true, meta.PathSegment)}
+		r := meta.Report{Errs: meta.ValidateObjectMeta(&b.ObjectMeta, true, wholeSegment)}
 		binding(&r, b.RoleRef, b.Subjects, true, "Role", "ClusterRole")
 		return r.Errs
 	}

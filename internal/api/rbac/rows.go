@@ -5,6 +5,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/monohull/monohull/internal/api"
+	"github.com/monohull/monohull/internal/api/meta"
 )
 
 // Rows lists the kinds of the group in the order discovery shows them.
@@ -13,3 +14,7 @@ func Rows() []*api.Kind {
 }
 
 func gvk(kind string) schema.GroupVersionKind { return rbacv1.SchemeGroupVersion.WithKind(kind) }
+
+// wholeSegment is the rule for names, which the bases of generated ones must
+// keep as well.
+func wholeSegment(name string, _ bool) []string { return meta.PathSegment(name, false) }

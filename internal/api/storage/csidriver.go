@@ -1,11 +1,11 @@
 package storage
 
 import (
-	"k8s.io/apimachinery/pkg/api/equality"
 	"strings"
 	"time"
 
 	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -25,8 +25,7 @@ func csiDriverRow() *api.Kind {
 		GVK: gvk("CSIDriver"), Plural: "csidrivers", Singular: "csidriver", Generation: true,
 		List:    &storagev1.CSIDriverList{},
 		Default: defaultCSIDriver,
-		PrepareCreate: func(d *storagev1.CSIDriver) {
-			d.Generation = 0 // only changes are counted
+		PrepareCreate: func(d *storagev1.CSIDriver) { // changes alone are counted
 			// Scheduling by the limits of volumes is an alpha feature, off.
 			d.Spec.PreventPodSchedulingIfMissing = nil
 		},

@@ -13,8 +13,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/monohull/monohull/internal/api"
+	"github.com/monohull/monohull/internal/api/core"
 	"github.com/monohull/monohull/internal/api/meta"
-	"github.com/monohull/monohull/internal/api/node"
 )
 
 var (
@@ -67,12 +67,12 @@ func topologyWarnings(c *storagev1.CSIStorageCapacity) (w []string) {
 		return nil
 	}
 	for i, e := range s.MatchExpressions {
-		if msg := node.LabelDeprecation(e.Key); msg != "" {
+		if msg := core.LabelDeprecation(e.Key); msg != "" {
 			w = append(w, fmt.Sprintf("%s: %s is %s", topologyPath.Child("matchExpressions").Index(i).Child("key"), e.Key, msg))
 		}
 	}
 	for _, k := range slices.Sorted(maps.Keys(s.MatchLabels)) {
-		if msg := node.LabelDeprecation(k); msg != "" {
+		if msg := core.LabelDeprecation(k); msg != "" {
 			w = append(w, fmt.Sprintf("%s: %s", topologyPath.Child("matchLabels").Child(k), msg))
 		}
 	}

@@ -12,8 +12,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/monohull/monohull/internal/api"
+	"github.com/monohull/monohull/internal/api/core"
 	"github.com/monohull/monohull/internal/api/meta"
-	"github.com/monohull/monohull/internal/api/node"
 )
 
 // The annotations that make a class the default one.
@@ -43,7 +43,7 @@ func storageClassRow() *api.Kind {
 		Warnings: func(c *storagev1.StorageClass) (w []string) {
 			for i, t := range c.AllowedTopologies {
 				for j, e := range t.MatchLabelExpressions {
-					if msg := node.LabelDeprecation(e.Key); msg != "" {
+					if msg := core.LabelDeprecation(e.Key); msg != "" {
 						w = append(w, field.NewPath("allowedTopologies").Index(i).Child("matchLabelExpressions").Index(j).Child("key").String()+": "+msg)
 					}
 				}

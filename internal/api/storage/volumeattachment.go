@@ -68,9 +68,7 @@ func validateAttachment(a *storagev1.VolumeAttachment) field.ErrorList {
 	case inline != nil && name != nil:
 		r.Forbidden(source, oneSource)
 	case inline != nil:
-		judged := *inline
-		judged.VolumeAttributesClassName = nil // upstream does not judge it here
-		r.Add(core.ValidateVolumeSpec(&judged, "", true, source.Child("inlineVolumeSpec")))
+		r.Add(core.ValidateVolumeSpec(inline, "", true, source.Child("inlineVolumeSpec")))
 	case *name == "":
 		r.Required(source.Child("persistentVolumeName"), "must specify non empty persistentVolumeName")
 	}

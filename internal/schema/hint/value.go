@@ -22,6 +22,13 @@ const (
 	maxPlace = 1000
 )
 
+// Bounds on the quantities that are read, in bytes: whole, and from the exponent
+// on.
+const (
+	maxQuantity = 100
+	maxExponent = 6
+)
+
 // Misfit finds the first value of a JSON document that does not fit type t, and
 // says where it is, what was expected and what was found; "" where all fits.
 func Misfit(t reflect.Type, doc []byte) string {
@@ -120,7 +127,7 @@ func integer(t reflect.Type, at string, v any) string {
 // special judges the types that read JSON by themselves.
 func special(t reflect.Type, at string, v any) string {
 	raw, err := json.Marshal(v)
-	if err != nil || json.Unmarshal(raw, reflect.New(t).Interface()) == nil {
+	if err != nil || !immense(t, raw) && json.Unmarshal(raw, reflect.New(t).Interface()) == nil {
 		return ""
 	}
 	what := ""
@@ -137,6 +144,15 @@ func special(t reflect.Type, at string, v any) string {
 		return ""
 	}
 	return wrong(at, what, v)
+}
+
+// immense tells of a quantity that takes minutes to read: it does not fit.
+func immense(t reflect.Type, raw []byte) bool {
+	if t != reflect.TypeFor[resource.Quantity]() {
+		return false
+	}
+	exponent := bytes.LastIndexAny(raw, "eE")
+	return len(raw) > maxQuantity || exponent >= 0 && len(raw)-exponent > maxExponent
 }
 
 func wrong(at, want string, v any) string {
