@@ -10,7 +10,7 @@ LDFLAGS := -s -w -X $(VERSION).Commit=$(COMMIT) -X $(VERSION).Date=$(DATE) \
 	-X k8s.io/component-base/version.gitMinor=36 -X k8s.io/component-base/version.gitCommit=$(COMMIT) \
 	-X k8s.io/component-base/version.buildDate=$(DATE)
 
-.PHONY: up down build test check bench conformance oracle deps generate
+.PHONY: up down build test check bench conformance oracle deps generate clients fuzz
 
 # A cluster with a sample application answering.
 up: build
@@ -54,7 +54,22 @@ conformance: build
 # names one, as batch.Job. The seed is printed: SEED repeats a run.
 N ?= 3000
 oracle:
-	cd test/oracle && GOFLAGS=-mod=mod go test -timeout 60m -run 'Test.*$(if $(KIND),/$(KIND)$$)' -n $(N) $(if $(SEED),-seed $(SEED)) $(if $(KIND),,-needed) .
+	cd test/oracle && GOFLAGS=-mod=mod go test . -vet=off -timeout 60m -run 'Test.*$(if $(KIND),/$(KIND)$$)' \
+		-objects $(N) $(if $(SEED),-seed $(SEED)) $(if $(SEED)$(KIND),,-needed)
+
+# Clients made for upstream Kubernetes: Helm, and the official one of JavaScript.
+clients: build
+	cd test/clients && MONOHULL=$(CURDIR)/$(BIN) go test -timeout 10m .
+
+# Every fuzzer, each for FUZZTIME (a minute; CI gives each a few seconds). What
+# one finds is left in its package's testdata/fuzz, and is a test from then on.
+FUZZTIME ?= 60s
+fuzz:
+	@set -e; for dir in $$(grep -rl --include='*_test.go' '^func Fuzz' internal | xargs -n1 dirname | sort -u); do \
+		for name in $$(go test -list '^Fuzz' ./$$dir | grep '^Fuzz'); do \
+			echo "$$dir $$name"; go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x ./$$dir; \
+		done; \
+	done
 
 # What the build and the tests need beyond Go.
 deps:

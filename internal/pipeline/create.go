@@ -84,10 +84,6 @@ func (p *Pipeline) createNamed(ctx context.Context, r client.Request, obj api.Ob
 	obj.SetDeletionTimestamp(nil)
 	obj.SetDeletionGracePeriodSeconds(nil)
 	obj.SetSelfLink("")
-	obj.SetGeneration(0)
-	if k.Generation {
-		obj.SetGeneration(1)
-	}
 	if k.Stamp != nil {
 		k.Stamp(obj, r.User)
 	}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -68,8 +69,13 @@ type Judge struct {
 	used   map[string]int // accepted differences that occurred
 }
 
-// maxBaseName is the length of what a generated name is made of.
-const maxBaseName = 58
+// generateName names an object as both sides do before anything is judged.
+func generateName(o api.Object) {
+	const maxBase = 58
+	if base := o.GetGenerateName(); o.GetName() == "" && base != "" {
+		o.SetName(base[:min(len(base), maxBase)] + "x2b4c")
+	}
+}
 
 // Check compares everything the case shows. valid tells whether both sides took
 // the object as a new one.
@@ -99,10 +105,12 @@ func (j *Judge) Check(c Case) (out []Difference, valid bool) {
 		if old, ok = j.decode(c.Old); !ok {
 			return nil, false
 		}
+		generateName(old)
 		// the request names the object: neither side lets it differ
 		ours.SetName(old.GetName())
 		ours.SetNamespace(old.GetNamespace())
 		j.defaults(old)
+		j.mark(old)
 		j.settled(old)
 		if old, ok = j.stored(old); !ok {
 			return nil, false
@@ -110,9 +118,8 @@ func (j *Judge) Check(c Case) (out []Difference, valid bool) {
 		j.mark(old)
 		j.mark(ours)
 	}
-	if c.Old == nil && ours.GetName() == "" && ours.GetGenerateName() != "" {
-		base := ours.GetGenerateName()
-		ours.SetName(base[:min(len(base), maxBaseName)] + "x2b4c")
+	if c.Old == nil {
+		generateName(ours)
 	}
 	phase = "defaults"
 	theirs := ours.DeepCopyObject()
@@ -140,6 +147,8 @@ func (j *Judge) Check(c Case) (out []Difference, valid bool) {
 	add(j.table(in, ours)...)
 	phase = "fields"
 	add(j.fields(in, ours)...)
+	phase = "scale"
+	add(j.scale(in, ours)...)
 	phase = "create"
 	j.writes++
 	mine := ourCreate(j.Kind, ours.DeepCopyObject().(api.Object))
@@ -252,6 +261,40 @@ func (j *Judge) table(in runtime.Object, ours api.Object) []Difference {
 		}
 	}
 	return []Difference{{j.Name, "table", minus(a, b), minus(b, a)}}
+}
+
+// scale compares what the scale subresource shows.
+func (j *Judge) scale(in runtime.Object, ours api.Object) []Difference {
+	r := j.Up
+	getter, ok := r.Subs["scale"].(rest.Getter)
+	if !ok || j.Kind.Scale == nil {
+		return nil // TestFacts tells
+	}
+	r.held.obj = in
+	defer func() { r.held.obj = nil }()
+	m := accessor(in)
+	theirs, err := getter.Get(r.context(m, "get", "scale"), m.GetName(), &metav1.GetOptions{})
+	if err != nil {
+		return nil // a name or a selector that is refused
+	}
+	shown, err := r.Scheme.ConvertToVersion(theirs, autoscalingv1.SchemeGroupVersion)
+	if err != nil {
+		return nil
+	}
+	replicas, have, selector := j.Kind.Scale.Get(ours)
+	mine := &autoscalingv1.Scale{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: ours.GetName(), Namespace: ours.GetNamespace(), UID: ours.GetUID(),
+			ResourceVersion: ours.GetResourceVersion(), CreationTimestamp: ours.GetCreationTimestamp(),
+		},
+		Spec:   autoscalingv1.ScaleSpec{Replicas: replicas},
+		Status: autoscalingv1.ScaleStatus{Replicas: have, Selector: selector},
+	}
+	mine.SetGroupVersionKind(shown.GetObjectKind().GroupVersionKind())
+	if d := j.objects("scale", shown, mine); d != nil {
+		return []Difference{*d}
+	}
+	return nil
 }
 
 func cell(columns []metav1.TableColumnDefinition, i int, v any) string {

@@ -17,7 +17,7 @@
 //
 // One kind, five hundred objects, a fixed seed:
 //
-//	cd test/oracle && go test -run 'TestOracle/batch.Job$' -n 500 -seed 42
+//	cd test/oracle && go test . -run 'TestOracle/batch.Job$' -objects 500 -seed 42
 //
 // (GOFLAGS=-mod=mod once the versions of the main module have moved.) The seed
 // is printed, and repeats a run. A failure shows how often a difference occurred,
@@ -25,12 +25,13 @@
 // it; for a change the old object and the new one.
 //
 // A kind of the core group is named without a group: TestOracle/Pod$. Without
-// -n each kind gets a short run; `make oracle` is the long one. The tests
+// -objects each kind gets a short run; `make oracle` is the long one. The tests
 // beside it compare what is fixed: TestFeatures that upstream's gates are those
-// of a default server, TestFacts the rows, TestBootstrapPolicy the roles and
-// bindings, TestBootstrapFlows the priority levels and flow schemas,
-// TestDiscovery the list of all resources. A new kind needs its seeds, in
-// testdata/<group>.<kind>.yaml in lower case, and nothing else.
+// of a default server, TestFacts the rows, TestResetFields what each writer may
+// own, TestBootstrapPolicy the roles and bindings, TestBootstrapFlows the
+// priority levels and flow schemas, TestDiscovery the list of all resources. A
+// new kind needs its seeds, in testdata/<group>.<kind>.yaml in lower case, and
+// nothing else.
 //
 // The pipeline is mirrored in steps.go, which says what it must do around a row:
 // default, keep the system's metadata, judge metadata by meta.Common and

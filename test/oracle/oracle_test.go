@@ -16,7 +16,7 @@ import (
 )
 
 var (
-	count  = flag.Int("n", 300, "objects of each kind")
+	count  = flag.Int("objects", 300, "objects of each kind")
 	seed   = flag.Int64("seed", 0, "seed of the run; 0 takes the time")
 	show   = flag.Int("show", 8, "differences of each kind that are printed whole")
 	needed = flag.Bool("needed", false, "report accepted differences that did not occur")
@@ -60,7 +60,7 @@ func TestOracle(t *testing.T) {
 	t.Logf("seed %d: %d writes compared", *seed, writes)
 	if *needed {
 		for _, a := range accepted {
-			if used[a.Reason] == 0 {
+			if used[a.Reason] == 0 && !a.Rare {
 				t.Errorf("an accepted difference did not occur: %s %s %s: %s", a.Kind, a.Phase, a.Text, a.Reason)
 			}
 		}

@@ -82,6 +82,7 @@ import (
 type Upstream struct {
 	Resources map[schema.GroupVersionResource]*Resource
 	config    *serverstorage.ResourceConfig
+	held      *holder
 }
 
 // Resource is one resource with the storage behind it.
@@ -91,6 +92,8 @@ type Resource struct {
 	Storage rest.Storage
 	Store   *registry.Store         // nil for a resource that is not stored
 	Subs    map[string]rest.Storage // by the name of the subresource
+
+	held *holder
 }
 
 // upstream is built once: it costs a second.
@@ -105,6 +108,7 @@ func buildUpstream() (*Upstream, error) {
 	if err != nil {
 		return nil, err
 	}
+	u.held = getter.held
 	if err := u.addCore(getter); err != nil {
 		return nil, fmt.Errorf("building the core group: %w", err)
 	}
@@ -235,7 +239,7 @@ func (u *Upstream) add(gv schema.GroupVersion, s *runtime.Scheme, storages map[s
 	at := func(name string) *Resource {
 		gvr := gv.WithResource(name)
 		if u.Resources[gvr] == nil {
-			u.Resources[gvr] = &Resource{GVR: gvr, Scheme: s, Subs: map[string]rest.Storage{}}
+			u.Resources[gvr] = &Resource{GVR: gvr, Scheme: s, Subs: map[string]rest.Storage{}, held: u.held}
 		}
 		return u.Resources[gvr]
 	}
@@ -283,9 +287,10 @@ func storeOf(s rest.Storage) *registry.Store {
 	return nil
 }
 
-// options gives every storage a store that is never asked.
+// options gives every storage a store with nothing in it but what is held.
 type options struct {
 	StorageFactory *serverstorage.DefaultStorageFactory
+	held           *holder
 }
 
 func newOptions(config *serverstorage.ResourceConfig) (*options, error) {
@@ -295,7 +300,7 @@ func newOptions(config *serverstorage.ResourceConfig) (*options, error) {
 	if err != nil {
 		return nil, fmt.Errorf("building the storage factory: %w", err)
 	}
-	return &options{f}, nil
+	return &options{f, &holder{}}, nil
 }
 
 // GetRESTOptions implements generic.RESTOptionsGetter.
@@ -309,17 +314,28 @@ func (o *options) GetRESTOptions(r schema.GroupResource, _ runtime.Object) (gene
 		ResourcePrefix: prefix,
 		Decorator: func(*storagebackend.ConfigForResource, string, func(runtime.Object) (string, error), func() runtime.Object, func() runtime.Object,
 			storage.AttrFunc, storage.IndexerFuncs, *cache.Indexers) (storage.Interface, factory.DestroyFunc, error) {
-			return empty{}, func() {}, nil
+			return empty{held: o.held}, func() {}, nil
 		},
 	}, nil
 }
 
 // empty is a store with nothing in it. Only strategies that look up what an
-// object names ask it.
-type empty struct{ storage.Interface }
+// object names ask it, and storages that show an object otherwise, which is then
+// held.
+type empty struct {
+	storage.Interface
+	held *holder
+}
 
-func (empty) Get(_ context.Context, key string, _ storage.GetOptions, _ runtime.Object) error {
-	return storage.NewKeyNotFoundError(key, 0)
+// holder has the object that is found under any name, in upstream's own type.
+type holder struct{ obj runtime.Object }
+
+func (e empty) Get(_ context.Context, key string, _ storage.GetOptions, into runtime.Object) error {
+	if e.held.obj == nil || reflect.TypeOf(e.held.obj) != reflect.TypeOf(into) {
+		return storage.NewKeyNotFoundError(key, 0)
+	}
+	reflect.ValueOf(into).Elem().Set(reflect.ValueOf(e.held.obj.DeepCopyObject()).Elem())
+	return nil
 }
 
 type nobody struct{}
