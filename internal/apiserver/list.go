@@ -185,7 +185,9 @@ func (c *call) list() error {
 	meta := listMeta{rev: snap.Rev}
 	if more {
 		meta.cont = token(snap.Rev, items[len(items)-1].Key)
-		c.s.pages.keep(c.kind, snap)
+		if c.query.Get("continue") == "" {
+			c.s.pages.keep(c.kind, snap)
+		}
 		if sel.labels == nil && sel.fields == nil {
 			n := int64(c.countAfter(snap, items[len(items)-1].Key))
 			meta.remaining = &n
@@ -356,22 +358,32 @@ type page struct {
 
 func newPages(c clock.PassiveClock) *pages { return &pages{clock: c} }
 
+// keep holds on to a snapshot from now on. Reading on in one that is kept does not
+// make it younger: a list ends when its history does.
 func (p *pages) keep(k *api.Kind, s cache.Snapshot) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	now := p.clock.Now()
-	p.kept = slices.DeleteFunc(p.kept, func(x page) bool {
-		return now.Sub(x.at) > pageLifetime || x.kind == k && x.snap.Rev == s.Rev
-	})
+	p.forgetLocked()
+	for _, x := range p.kept {
+		if x.kind == k && x.snap.Rev == s.Rev {
+			return
+		}
+	}
 	if len(p.kept) == maxPages {
 		p.kept = slices.Delete(p.kept, 0, 1)
 	}
-	p.kept = append(p.kept, page{k, s, now})
+	p.kept = append(p.kept, page{k, s, p.clock.Now()})
+}
+
+func (p *pages) forgetLocked() {
+	now := p.clock.Now()
+	p.kept = slices.DeleteFunc(p.kept, func(x page) bool { return now.Sub(x.at) > pageLifetime })
 }
 
 func (p *pages) find(k *api.Kind, rev int64) (cache.Snapshot, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.forgetLocked()
 	for _, x := range p.kept {
 		if x.kind == k && x.snap.Rev == rev {
 			return x.snap, true

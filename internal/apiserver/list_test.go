@@ -99,7 +99,9 @@ func TestExpiredPageIsA410WithATokenThatGoesOn(t *testing.T) {
 	}
 	var first corev1.ConfigMapList
 	r.get(maps+"?limit=2").ok(200, &first)
-	r.server.pages = newPages(r.clock) // no snapshot of its state is kept
+	r.clock.SetTime(r.clock.Now().Add(pageLifetime * 3 / 4))
+	r.get(maps+"?limit=1&continue="+first.Continue).ok(200, nil) // which keeps it no longer
+	r.clock.SetTime(r.clock.Now().Add(pageLifetime / 2))         // no snapshot of its state is kept
 	r.configMap("m9", nil)
 	var second corev1.ConfigMapList
 	r.get(maps+"?limit=2&continue="+first.Continue).ok(200, &second)
