@@ -27,11 +27,15 @@ build: generate
 generate: deps
 	go generate ./internal/runtime/...
 
-# Everything: style, unit tests under the race detector, end-to-end scripts.
+# Everything: style, unit tests under the race detector, end-to-end scripts, every
+# kind against upstream's own code, and a little fuzzing.
 test: check build
 	go test -race -timeout 30m $$(go list ./... | grep -v /test/script)
 	cd shim && go test ./...
 	MONOHULL=$(CURDIR)/$(BIN) go test -timeout 30m ./test/script
+	cd test/conformance && go vet . && go test .
+	$(MAKE) oracle N=100 SEED=7
+	$(MAKE) fuzz FUZZTIME=5s
 
 check: generate
 	@out=$$(gofmt -l cmd internal shim test bench); if [ -n "$$out" ]; then echo "gofmt would change:"; echo "$$out"; exit 1; fi
