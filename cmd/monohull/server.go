@@ -80,7 +80,7 @@ it again with the same directory and it finds them. To remove every trace, use
 	f.StringVar(&cfg.ClusterDomain, "cluster-domain", cluster.DefaultDomain, "DNS `domain` of the cluster")
 	f.StringSliceVar(&cfg.EtcdEndpoints, "etcd-endpoints", nil, "`URLs` of an etcd to use instead of the one inside")
 	f.StringSliceVar(&cfg.TLSSANs, "tls-san", nil, "further `names` and addresses for the API's certificate")
-	f.StringVar(&cfg.OldVersions, "old-api-versions", cluster.OldServed, "API versions that upstream has ceased to serve: served (to whoever names them), listed or refused")
+	f.StringVar(&cfg.OldVersions, "old-api-versions", cluster.OldServed, "API versions that upstream has ceased to serve: served (to whoever names them, kubectl finds them), listed, unlisted or refused")
 	f.StringSliceVar(&cfg.Admission.Enable, "enable-admission-plugins", nil, "admission `plugins` to run beside the default ones")
 	f.StringSliceVar(&cfg.Admission.Disable, "disable-admission-plugins", nil, "admission `plugins` not to run")
 	f.StringVar(&cfg.Admission.ConfigFile, "admission-control-config-file", "", "`file` with an AdmissionConfiguration")

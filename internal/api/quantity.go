@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"strconv"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -34,8 +35,10 @@ func CheckQuantities(data []byte, into any) error {
 // number in it is very long, or has an exponent of many digits.
 func mayBeImmense(data []byte) bool {
 	run, exponent := 0, -1 // bytes of what looks like a number; digits of its exponent
-	for _, c := range data {
+	for i, c := range data {
 		switch {
+		case c == '\\' && escapesNumeral(data[i+1:]):
+			return true
 		case c >= '0' && c <= '9':
 			run++
 			if exponent >= 0 {
@@ -53,6 +56,16 @@ func mayBeImmense(data []byte) bool {
 		}
 	}
 	return false
+}
+
+// escapesNumeral tells whether an escape, after its backslash, is of a byte that
+// numbers are made of.
+func escapesNumeral(b []byte) bool {
+	if len(b) < 5 || string(b[:3]) != "u00" {
+		return false
+	}
+	n, err := strconv.ParseUint(string(b[3:5]), 16, 8)
+	return err == nil && strings.IndexByte("0123456789eE+-.", byte(n)) >= 0
 }
 
 // quantityCheck reads JSON token by token: of a key that is there twice, both

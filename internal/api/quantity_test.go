@@ -18,6 +18,8 @@ func TestImmenseQuantitiesAreNotRead(t *testing.T) {
 		limits(`{"cpu":1e-99999999}`):                                          true,
 		limits(`{"cpu":"1E+99999999"}`):                                        true,
 		limits(`{"cpu":"1e-99999999","cpu":"1"}`):                              true,
+		limits(`{"cpu":"1e-\u0039\u0039\u0039\u0039\u0039\u0039"}`):            true,
+		limits(`{"cpu":"1\u0065-99999999"}`):                                   true,
 		limits(`{"a":{},"cpu":"1e1000"}`):                                      true,
 		limits(`{"cpu":"` + strings.Repeat("9", 2000) + `"}`):                  true,
 		limits(`{"cpu":"1e999"}`):                                              false,

@@ -25,6 +25,7 @@ type discovery struct {
 	reviews map[string]review
 	address string
 	listOld bool // list old versions like the others
+	hideOld bool // or not at all
 	once    sync.Once
 	docs    map[string]any // by path
 	all     map[string]*aggregated
@@ -36,8 +37,8 @@ type aggregated struct {
 	etag string
 }
 
-func newDiscovery(t *api.Table, reviews map[string]review, address string, listOld bool) *discovery {
-	return &discovery{table: t, reviews: reviews, address: address, listOld: listOld}
+func newDiscovery(t *api.Table, reviews map[string]review, address string, listOld, hideOld bool) *discovery {
+	return &discovery{table: t, reviews: reviews, address: address, listOld: listOld, hideOld: hideOld}
 }
 
 // groupOrder ranks the groups as upstream's server does.
@@ -56,6 +57,9 @@ func (d *discovery) build() {
 	resources := map[schema.GroupVersion][]metav1.APIResource{}
 	for _, k := range d.table.Kinds() {
 		for _, v := range append([]*api.Version{k.Own()}, k.Versions...) {
+			if v.Old && d.hideOld {
+				continue
+			}
 			gv := v.GVK.GroupVersion()
 			resources[gv] = append(resources[gv], d.entries(v)...)
 		}

@@ -66,6 +66,8 @@ type Config struct {
 	// ListOldVersions shows API versions that upstream has ceased to serve in
 	// discovery like the others.
 	ListOldVersions bool
+	// HideOldVersions leaves them out of discovery.
+	HideOldVersions bool
 	// RefuseOldVersions does not serve them at all.
 	RefuseOldVersions bool
 	// Fairness decides who is served first; without it, Inflight how many are
@@ -118,7 +120,7 @@ func New(c Config) *Server {
 	s.draining, s.drain = context.WithCancel(context.Background())
 	s.impersonator = auth.Impersonator{Authorizer: c.Authorizer}
 	s.reviews = s.reviewKinds()
-	s.discovery = newDiscovery(c.Table, s.reviews, c.Address, c.ListOldVersions)
+	s.discovery = newDiscovery(c.Table, s.reviews, c.Address, c.ListOldVersions, c.HideOldVersions || c.RefuseOldVersions)
 	s.openapi = openapi.New(c.Table, s.virtual(), version.GitVersion())
 	return s
 }

@@ -46,11 +46,13 @@ type Config struct {
 }
 
 // What becomes of API versions that upstream has ceased to serve: they are
-// served to whoever names them, listed in discovery like the others, or refused.
+// served to whoever names them, and kubectl finds them; listed in discovery like
+// the others; served, and nothing says so; or refused.
 const (
-	OldServed  = "served"
-	OldListed  = "listed"
-	OldRefused = "refused"
+	OldServed   = "served"
+	OldListed   = "listed"
+	OldUnlisted = "unlisted"
+	OldRefused  = "refused"
 )
 
 // Defaults of the command line.
@@ -107,9 +109,9 @@ func (c *Config) complete() error {
 		c.NodeIP = first(c.podCIDR(), 1).String()
 	}
 	switch c.OldVersions {
-	case "", OldServed, OldListed, OldRefused:
+	case "", OldServed, OldListed, OldUnlisted, OldRefused:
 	default:
-		return fmt.Errorf("--old-api-versions %s: it is one of %s, %s, %s", c.OldVersions, OldServed, OldListed, OldRefused)
+		return fmt.Errorf("--old-api-versions %s: it is one of %s, %s, %s, %s", c.OldVersions, OldServed, OldListed, OldUnlisted, OldRefused)
 	}
 	for _, d := range c.Disable {
 		switch d {

@@ -78,7 +78,7 @@ func (c *cluster) newControl(ctx context.Context, sealed *encrypt.Store) (*contr
 	conf := apiserver.Config{
 		Table: table, Caches: c.caches, Writer: writer, Authenticator: id.authn, Authorizer: id.authz, Rules: id.authz,
 		KubeletTLS: kubeletClientTLS(c.certs), Streams: ctl.streamsOf, Connect: writer.Connect, Checks: c.checks(ctl), Computed: c.computed(),
-		ListOldVersions: c.cfg.OldVersions == OldListed, RefuseOldVersions: c.cfg.OldVersions == OldRefused,
+		ListOldVersions: c.cfg.OldVersions == OldListed, HideOldVersions: c.cfg.OldVersions == OldUnlisted, RefuseOldVersions: c.cfg.OldVersions == OldRefused,
 		Metrics:       promhttp.HandlerFor(prometheus.Gatherers{registry, prometheus.DefaultGatherer}, promhttp.HandlerOpts{}),
 		OIDCDiscovery: id.discovery, OIDCKeys: id.keys, Address: address, Clock: c.clock, Logger: c.cfg.Logger,
 	}

@@ -94,10 +94,10 @@ func TestRowsOfAReport(t *testing.T) {
 	reports := []types.Report{{SpecReports: types.SpecReports{
 		spec(types.SpecStatePassed, "passes", ""), spec(types.SpecStateFailed, "fails", "pod \"a-1234\"\n  timed out after 300.021s"),
 		spec(types.SpecStateSkipped, "skips", "needs two nodes"), spec(types.SpecStateSkipped, "left out", ""),
-		spec(types.SpecStateInterrupted, "interrupted", "time"), spec(types.SpecStatePassed, "not chosen", ""),
+		spec(types.SpecStateInterrupted, "interrupted", "time"), spec(types.SpecStateTimedout, "cut short", "A suite timeout occurred"), spec(types.SpecStatePassed, "not chosen", ""),
 	}}}
 	var chosen []test
-	for _, n := range []string{"passes", "fails", "skips", "left out", "interrupted"} {
+	for _, n := range []string{"passes", "fails", "skips", "left out", "interrupted", "cut short"} {
 		chosen = append(chosen, test{Name: "[sig-x] A " + n})
 	}
 	got := rows(reports, chosen)

@@ -67,6 +67,9 @@ func runSuite(ctx context.Context, o options, p *programs, c *cluster, chosen []
 	return results, nil // a failed test is a row, not an error
 }
 
+// outOfTime begins what the suite says of a test that its own bound on time cut short.
+const outOfTime = "A suite timeout occurred"
+
 // spaced is a pattern of a name that does not mind how many spaces there are.
 func spaced(name string) string {
 	return strings.ReplaceAll(regexp.QuoteMeta(name), " ", ` +`)
@@ -136,6 +139,8 @@ func rows(reports []types.Report, chosen []test) map[string]result {
 			}
 			r := result{Seconds: spec.RunTime.Seconds(), Message: firstLine(spec.Failure.Message)}
 			switch {
+			case strings.HasPrefix(r.Message, outOfTime):
+				continue
 			case spec.State.Is(types.SpecStatePassed):
 				r.Result, r.Message = passed, ""
 			case spec.State.Is(types.SpecStateFailed | types.SpecStatePanicked | types.SpecStateTimedout):
@@ -177,7 +182,9 @@ func rowsOfLog(text string, chosen []test) map[string]result {
 					r.Message = firstLine(all[len(all)-1][1])
 				}
 			}
-			list[t.Name] = r
+			if !strings.HasPrefix(r.Message, outOfTime) {
+				list[t.Name] = r
+			}
 		}
 	}
 	return list

@@ -110,6 +110,14 @@ func (m *Manager) apply(t target, manager string, now time.Time, live api.Object
 	if err := yaml.Unmarshal(p.Document, &doc.Object); err != nil {
 		return nil, apierrors.NewBadRequest(fmt.Sprintf("error decoding YAML: %v", err))
 	}
+	// the road from here reads quantities of any length, at any cost
+	raw, err := doc.MarshalJSON()
+	if err == nil {
+		err = api.CheckQuantities(raw, live)
+	}
+	if err != nil {
+		return nil, apierrors.NewBadRequest(err.Error())
+	}
 	f, err := m.long(t)
 	if err != nil {
 		return nil, statusOf(err)
