@@ -3,6 +3,7 @@ package apiserver
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -52,30 +53,38 @@ func TestRequestsTakeTheirTurn(t *testing.T) {
 			t.Fatalf("a watch: %s", res.Status)
 		}
 	}
-	// two slow requests take both seats
-	type answered struct{ code int }
-	done := make(chan answered, 2)
-	for range 2 {
+	// two slow requests take both seats, for as long as their bodies take
+	release := make(chan struct{})
+	held, done := make(chan struct{}, 2), make(chan int, 2)
+	for i := range 2 {
+		body, first := strings.NewReader(named(fmt.Sprint("slow", i))), true
+		size := body.Size()
+		req := httptest.NewRequest("POST", maps, readerFunc(func(p []byte) (int, error) {
+			if first {
+				first = false
+				held <- struct{}{}
+				<-release
+			}
+			return body.Read(p)
+		}))
+		req.ContentLength = size
+		req.Header.Set("Authorization", "Bearer "+adminToken)
 		go func() {
-			req := httptest.NewRequest("GET", maps+"?resourceVersion=1000000&timeout=700ms", nil)
-			req.Header.Set("Authorization", "Bearer "+adminToken)
 			w := httptest.NewRecorder()
 			r.server.ServeHTTP(w, req)
-			done <- answered{w.Code}
+			done <- w.Code
 		}()
 	}
-	var refused answer
-	for range 10_000 {
-		if refused = r.get(maps); refused.code == 429 {
-			break
-		}
-	}
+	<-held
+	<-held
+	refused := r.get(maps)
 	if refused.code != 429 || string(refused.body) != "Too many requests, please try again later.\n" || refused.head.Get("Retry-After") != "1" {
 		t.Errorf("over the limit: %d %q %v", refused.code, refused.body, refused.head)
 	}
+	close(release)
 	for range 2 {
-		if a := <-done; a.code != 504 {
-			t.Errorf("a slow request: %d", a.code)
+		if code := <-done; code != 201 {
+			t.Errorf("a slow request: %d", code)
 		}
 	}
 	r.get(maps).ok(200, nil)
