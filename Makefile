@@ -34,6 +34,7 @@ test: check build
 	cd shim && go test ./...
 	MONOHULL=$(CURDIR)/$(BIN) go test -timeout 30m ./test/script
 	cd test/conformance && go vet . && go test .
+	$(MAKE) clients
 	$(MAKE) oracle N=100 SEED=7
 	$(MAKE) fuzz FUZZTIME=5s
 
@@ -63,7 +64,8 @@ oracle:
 
 # Clients made for upstream Kubernetes: Helm, and the official one of JavaScript.
 clients: build
-	cd test/clients && MONOHULL=$(CURDIR)/$(BIN) go test -timeout 10m .
+	@scripts/deps clients
+	cd test/clients && go vet . && MONOHULL=$(CURDIR)/$(BIN) go test -timeout 10m .
 
 # Every fuzzer, each for FUZZTIME (a minute; CI gives each a few seconds). What
 # one finds is left in its package's testdata/fuzz, and is a test from then on.
