@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 
@@ -110,7 +111,7 @@ func patchJSON(pt types.PatchType, doc, patch []byte, like any) ([]byte, error) 
 		if len(ops) > maxPatchOperations {
 			return nil, apierrors.NewRequestEntityTooLargeError(fmt.Sprintf("The allowed maximum operations in a JSON patch is %d, got %d", maxPatchOperations, len(ops)))
 		}
-		out, err := ops.Apply(doc)
+		out, err := applyOperations(ops, doc)
 		if err != nil {
 			return nil, unprocessable(err)
 		}
@@ -133,6 +134,17 @@ func patchJSON(pt types.PatchType, doc, patch []byte, like any) ([]byte, error) 
 		return out, nil
 	}
 	return nil, unknownPatch()
+}
+
+// applyOperations applies a JSON patch. The library counts on operations that
+// have all that they need.
+func applyOperations(ops jsonpatch.Patch, doc []byte) (out []byte, err error) {
+	defer func() {
+		if recover() != nil {
+			out, err = nil, errors.New("an operation of the patch lacks its value")
+		}
+	}()
+	return ops.Apply(doc)
 }
 
 // KnownPatch refuses the kinds of patch that are not served.
