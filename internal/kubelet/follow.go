@@ -72,6 +72,7 @@ func (k *Kubelet) newWorkerLocked(ctx context.Context, pod *corev1.Pod) *worker 
 	k.workers[pod.UID] = w
 	k.tasks.Go(func() {
 		w.run(ctx)
+		defer k.resizesAgain(w) // what it was given is free only now
 		k.mu.Lock()
 		defer k.mu.Unlock()
 		if k.workers[pod.UID] == w {

@@ -87,6 +87,7 @@ func TestAResizeThatDoesNotFitWaitsForRoom(t *testing.T) {
 		if err := w.pods.Delete(context.Background(), "default", "b", metav1.DeleteOptions{}); err != nil {
 			t.Fatal(err)
 		}
+		time.Sleep(resizeRetry) // b is gone when its containers are
 		p = w.get("a")
 		if got := p.Status.ContainerStatuses[0].Resources.Limits.Cpu().String(); got != "3" || conditionOf(p, corev1.PodResizePending) != nil {
 			t.Errorf("%s %+v", got, p.Status)
