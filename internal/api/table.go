@@ -31,7 +31,7 @@ func NewTable(rows ...*Kind) *Table {
 		}
 		t.kinds = append(t.kinds, k)
 		t.byType[k.GoType] = k
-		for _, v := range append([]*Version{k.own}, k.Versions...) {
+		for _, v := range k.Served() {
 			if t.byGVR[v.GVR()] != nil || t.byGVK[v.GVK] != nil {
 				panic(fmt.Sprintf("api: %v is in the table twice", v.GVK))
 			}

@@ -39,8 +39,8 @@ type Version struct {
 	Warnings func(Object) []string
 	// Deprecated is the warning that every request in this version earns.
 	Deprecated string
-	// Old versions are served but not listed in discovery, unless the server is
-	// told to.
+	// Old versions are those that upstream has ceased to serve; how much discovery
+	// says of them is for the server to choose.
 	Old bool
 }
 
@@ -93,6 +93,9 @@ func Also[V, T Object](s VersionSpec[V, T]) *Version {
 func (v *Version) GVR() schema.GroupVersionResource {
 	return schema.GroupVersionResource{Group: v.GVK.Group, Version: v.GVK.Version, Resource: v.Plural}
 }
+
+// Served are all versions the kind is served in, its own first.
+func (k *Kind) Served() []*Version { return append([]*Version{k.own}, k.Versions...) }
 
 // Own is the kind's own version, converting nothing.
 func (k *Kind) Own() *Version { return k.own }

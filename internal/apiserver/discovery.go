@@ -56,7 +56,7 @@ func rank(group string) int {
 func (d *discovery) build() {
 	resources := map[schema.GroupVersion][]metav1.APIResource{}
 	for _, k := range d.table.Kinds() {
-		for _, v := range append([]*api.Version{k.Own()}, k.Versions...) {
+		for _, v := range k.Served() {
 			if v.Old && d.hideOld {
 				continue
 			}

@@ -299,7 +299,6 @@ func subresourcesOf(k *api.Kind) map[string][]string {
 	case "/pods":
 		out["binding"] = []string{"create"}
 		out["eviction"] = []string{"create"}
-		out["ephemeralcontainers"] = []string{"get", "patch", "update"}
 		out["log"] = []string{"get"}
 		out["exec"] = []string{"create", "get"}
 		out["attach"] = []string{"create", "get"}
@@ -309,8 +308,6 @@ func subresourcesOf(k *api.Kind) map[string][]string {
 		out["proxy"] = proxyVerbs
 	case "/serviceaccounts":
 		out["token"] = []string{"create"}
-	case "/namespaces":
-		out["finalize"] = []string{"update"}
 	}
 	return out
 }

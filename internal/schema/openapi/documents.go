@@ -81,7 +81,7 @@ func New(table *api.Table, virtual []Virtual, version string) *Documents {
 		}
 	}
 	for _, k := range table.Kinds() {
-		for _, v := range append([]*api.Version{k.Own()}, k.Versions...) {
+		for _, v := range k.Served() {
 			add(entry{kind: k, resource: resource{
 				gvk: v.GVK, plural: v.Plural, namespaced: k.Namespaced, shown: deletionShows[k.GroupResource()],
 				typ: v.GoType.Elem(), list: reflect.TypeOf(v.NewList()).Elem(),
